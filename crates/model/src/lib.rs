@@ -1,0 +1,31 @@
+//! The documents that travel between repot's crates, as plain data.
+//!
+//! `facts` (what a tree is) become `needs` (what its init and login stack want); together with an engine's
+//! `offers` they become a `spec` (everything needed to start). No I/O, no policy: every type here can be
+//! printed, compared and read back. The flow is drawn in ARCHITECTURE.md.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod arch;
+mod facts;
+mod hint;
+mod name;
+mod needs;
+mod signal;
+mod spec;
+mod state;
+
+pub use arch::{Arch, Libc};
+pub use facts::{
+    Account, Distribution, ElfFacts, Evidence, Facts, Getty, GettyKind, InitFacts, LoginFacts,
+    LoginStack, PamFacts, PasswordState,
+};
+pub use hint::{HintExt, Hinted};
+pub use name::{InitId, MachineName, NameError};
+pub use needs::{CgroupVersion, Needs, ReadySign, StopAction, StopProtocol};
+pub use signal::{Signal, SignalError};
+pub use spec::{
+    BindMount, BootSpec, CgroupPlan, Decision, IdMap, Network, Overlay, Pid1, RootPlan,
+    SPEC_VERSION, Terminal, TerminalRole, TmpfsMount,
+};
+pub use state::{MachineRecord, MachineState, Ready, RuntimeState, STATE_VERSION, Status};

@@ -1,0 +1,82 @@
+//! What an init and its login stack want from whoever starts them.
+
+use crate::Signal;
+use serde::{Deserialize, Serialize};
+
+/// A layout of the cgroup file system that an init can work with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CgroupVersion {
+    /// cgroup2 at `/sys/fs/cgroup` (cgroups(7)).
+    V2,
+    /// The named v1 hierarchy `name=systemd` at `/sys/fs/cgroup/systemd`, as systemd before 230 demands.
+    V1Systemd,
+}
+
+/// What an init wants: computed from facts by the init's own file, read by every engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// argv[0] and the arguments of PID 1. argv[0] is also the program, as an absolute path inside the tree.
+    pub argv: Vec<String>,
+    /// Variables for PID 1, beyond those of the engine.
+    pub env: Vec<(String, String)>,
+    /// Values of `container=` under which this init boots best, best first; an empty list says "leave it unset".
+    pub container: Vec<String>,
+    /// cgroup layouts that it can use, best first. Empty: it does not care.
+    pub cgroups: Vec<CgroupVersion>,
+    /// How it is asked to power off.
+    pub power_off: StopProtocol,
+    /// How it is asked to restart the machine.
+    pub reboot: StopProtocol,
+    /// How one learns that it is up.
+    pub ready: ReadySign,
+    /// Whether it tells the kernel by reboot(2), with CAP_SYS_BOOT, that it has finished.
+    pub uses_reboot_syscall: bool,
+}
+
+/// How an init is asked for something. The requests are tried in order, the next one when the previous could
+/// not be carried out (program missing, no such fifo); one that was carried out is given the whole time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopProtocol {
+    /// The requests.
+    pub requests: Vec<StopAction>,
+    /// How long a shutdown may reasonably take, in seconds: Debian's runit takes 16.
+    pub patience_s: u32,
+    /// Why so: man page or source of the init.
+    pub source: String,
+}
+
+/// One request to an init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum StopAction {
+    /// A signal to PID 1.
+    Signal {
+        /// Which.
+        signal: Signal,
+    },
+    /// A program of the tree, run inside the machine as root. Carried out if it could be executed and exits 0.
+    Run {
+        /// argv; argv[0] is an absolute path.
+        argv: Vec<String>,
+    },
+    /// Creates a file (mode `mode`, empty) inside the machine, then sends a signal: runit's stopit.
+    Touch {
+        /// Absolute path inside the machine.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+        /// Sent to PID 1 afterwards.
+        signal: Signal,
+    },
+}
+
+/// How one learns that a machine is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadySign {
+    /// `READY=1` on `$NOTIFY_SOCKET` (sd_notify(3)).
+    Notify,
+    /// A prompt on the console.
+    Prompt,
+}

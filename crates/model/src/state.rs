@@ -1,0 +1,98 @@
+//! What is known of a machine between commands: its record on disk, and its state while it runs.
+
+use crate::{BootSpec, MachineName};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Version of [`MachineRecord`] and [`RuntimeState`].
+pub const STATE_VERSION: u32 = 1;
+
+/// `machines/NAME/machine.json`: what is kept of a machine between boots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineRecord {
+    /// [`STATE_VERSION`] of the writer.
+    pub version: u32,
+    /// Its name.
+    pub name: MachineName,
+    /// The source as the user named it, made absolute.
+    pub source: String,
+    /// The directory that the source led to.
+    pub base: PathBuf,
+    /// 32 hexadecimal digits, made with the machine.
+    pub uuid: String,
+    /// Seconds since the epoch at which it was made.
+    pub created_s: u64,
+}
+
+/// `NAME/state.json` in the run-time directory: written by the supervisor, read by everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeState {
+    /// [`STATE_VERSION`] of the writer.
+    pub version: u32,
+    /// PID of the supervisor on the host.
+    pub supervisor_pid: i32,
+    /// Start time of the supervisor in clock ticks since boot (`/proc/PID/stat` field 22), against PID reuse.
+    pub supervisor_start: u64,
+    /// PID 1 as the host sees it; 0 while there is none.
+    pub leader_pid: i32,
+    /// Start time of PID 1, as above.
+    pub leader_start: u64,
+    /// How far it is.
+    pub state: MachineState,
+    /// How it became ready.
+    pub ready: Option<Ready>,
+    /// Seconds since the epoch at the start of this boot.
+    pub booted_s: u64,
+    /// Number of boots in this supervisor's life, from 1; grows with each reboot.
+    pub boots: u32,
+    /// What was started.
+    pub spec: BootSpec,
+}
+
+/// How far a machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineState {
+    /// PID 1 runs, readiness has not been seen.
+    Starting,
+    /// Up.
+    Running,
+    /// Was asked to power off or reboot.
+    Stopping,
+    /// Not running.
+    Stopped,
+}
+
+impl std::fmt::Display for MachineState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// How a machine was found to be ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// For people: `systemd sent READY=1`, `"debian login:" on the console`.
+    pub how: String,
+    /// Milliseconds from the start of PID 1.
+    pub after_ms: u64,
+}
+
+/// How a machine ended, from the wait status of PID 1 (reboot(2), "Behavior inside PID namespaces").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "value")]
+pub enum Status {
+    /// It called reboot(2) to power off or halt, or PID 1 exited 0.
+    PoweredOff,
+    /// It called reboot(2) to restart.
+    Rebooted,
+    /// PID 1 exited with this status.
+    Exited(u8),
+    /// PID 1 was killed by this signal.
+    Killed(u8),
+}
