@@ -36,6 +36,9 @@ pub struct Facts {
     pub machine_id: Option<String>,
     /// Whether `/usr` exists in the tree.
     pub has_usr: bool,
+    /// Files that would have told more but could not be read, with the reason: what depends on them is a guess.
+    #[serde(default)]
+    pub unread: Vec<Evidence>,
 }
 
 /// The distribution, from os-release or from what else tells.
@@ -78,6 +81,13 @@ pub struct InitFacts {
     pub cgroups: Vec<CgroupVersion>,
     /// What would run a login prompt or shell on a terminal, and where.
     pub gettys: Vec<Getty>,
+    /// Requests for such a prompt that cannot work, with the reason: program missing, unit masked, ...
+    #[serde(default)]
+    pub broken_gettys: Vec<Evidence>,
+    /// Programs of the tree that end or restart the machine or talk to its init (`/sbin/poweroff`), and the files
+    /// that ask the init for it (`/run/runit.stopit`): absolute paths, only what was found.
+    #[serde(default)]
+    pub control: Vec<String>,
     /// How that was found.
     pub evidence: Vec<Evidence>,
 }
@@ -188,6 +198,8 @@ pub enum PasswordState {
     Locked,
     /// A hash whose account or password has expired (chage).
     Expired,
+    /// The file with the hash may not be read by the user who inspects.
+    Unreadable,
     /// There is no such account (yet: Guix System and NixOS make them at first boot).
     Missing,
 }
