@@ -1,0 +1,15 @@
+//! The test kit of repot: what every end-to-end test stands on.
+//!
+//! - [`trees`] builds and caches real root file systems, one per init system and defect;
+//! - [`digest`] proves that such a tree is the same to the byte as before;
+//! - [`console`] drives a program on a terminal as a person would, and looks at the screen;
+//! - [`host`] tells whether a test left anything behind on the machine it ran on.
+//!
+//! The kit knows nothing of repot itself. It never sleeps: it waits for events, with a
+//! deadline, and says what it saw when the deadline passes.
+#![forbid(unsafe_code)]
+
+pub mod console;
+pub mod digest;
+pub mod host;
+pub mod trees;

@@ -1,0 +1,3 @@
+//! placeholder
+use super::recipe::Recipe;
+pub const RECIPES: [Recipe; 0] = [];
