@@ -4,6 +4,7 @@ use super::recipe::{Base, Recipe, UNLOCK_SHADOW, Visibility};
 
 const PACKAGES: &[&str] = &[
     "finit-sysv",
+    "finit-plugins",
     "udev",
     "login",
     "util-linux",

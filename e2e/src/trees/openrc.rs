@@ -9,6 +9,7 @@ const UNDER_SYSVINIT: &[&str] = &[
     "sysvinit-core",
     "openrc",
     "initscripts",
+    "orphan-sysvinit-scripts",
     "udev",
     "login",
     "util-linux",
@@ -16,8 +17,13 @@ const UNDER_SYSVINIT: &[&str] = &[
     "iproute2",
 ];
 
+/// initscripts mounts and names things, as on every Debian without systemd. udev wants a
+/// systemd-sysusers, and would take all of systemd for it if nothing else offered one.
 const AS_INIT: &[&str] = &[
     "openrc-init",
+    "initscripts",
+    "orphan-sysvinit-scripts",
+    "systemd-standalone-sysusers",
     "udev",
     "login",
     "util-linux",
@@ -44,7 +50,7 @@ pub const RECIPES: [Recipe; 2] = [
             suite: "sid",
             packages: AS_INIT,
         },
-        edit: "test -e sbin/init",
+        edit: "test -e sbin/init && test ! -e usr/lib/systemd/systemd",
         unlock: UNLOCK_SHADOW,
         visibility: Visibility::Tree,
     },
