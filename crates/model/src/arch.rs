@@ -113,10 +113,10 @@ impl Arch {
 
 impl std::fmt::Display for Arch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Other(machine) => write!(f, "ELF machine {machine}"),
-            Self::Ia64 => f.write_str("ia64"),
-            known => f.write_str(known.qemu().unwrap_or("unknown")),
+        match (self, self.qemu()) {
+            (Self::Other(machine), _) => write!(f, "ELF machine {machine}"),
+            (_, Some(name)) => f.write_str(name),
+            (_, None) => f.write_str("ia64"),
         }
     }
 }

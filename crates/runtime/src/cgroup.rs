@@ -1,0 +1,293 @@
+//! A machine's cgroups on the host: made before PID 1 runs, emptied and removed after.
+//!
+//! Works on v2, v1 and hybrid hosts alike: each mounted hierarchy that can hold or count something gets a directory
+//! `repot/NAME`. A hierarchy that a machine needs and the host has not mounted (cgroup2 on a v1 host, the named v1
+//! hierarchy `systemd` on a v2 host) is mounted privately, reachable through a descriptor only.
+
+use crate::error::{At, Error, Result};
+use repot_model::{CgroupPlan, CgroupVersion, IdMap};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// v1 controllers that a machine is counted and limited by.
+const CONTROLLERS: &[&str] = &["blkio", "cpu", "cpuacct", "memory", "pids"];
+
+/// The cgroups of one machine.
+#[derive(Debug)]
+pub(crate) struct MachineCgroups {
+    /// The machine's directory in each hierarchy.
+    dirs: Vec<PathBuf>,
+    /// The directory in the hierarchy that the machine itself sees.
+    own: PathBuf,
+    /// Private mounts that `dirs` go through.
+    _mounts: Vec<OwnedFd>,
+}
+
+/// A cgroup hierarchy that is mounted on the host.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
+    root: PathBuf,
+    is_v2: bool,
+    /// v1: controllers, or `name=…`.
+    options: Vec<String>,
+}
+
+/// The hierarchies in a `/proc/self/mountinfo` (proc(5)). Only mounts that show a hierarchy from its root count.
+pub(crate) fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
+    mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            let mut right = right.split(' ');
+            let fs_type = right.next()?;
+            let options = right.nth(1)?;
+            let is_v2 = fs_type == "cgroup2";
+            if !is_v2 && fs_type != "cgroup" {
+                return None;
+            }
+            let mut left = left.split(' ').skip(3);
+            let shown = left.next()?;
+            let root = left.next()?;
+            (shown == "/").then(|| Hierarchy {
+                root: PathBuf::from(unescape(root)),
+                is_v2,
+                options: options.split(',').map(str::to_owned).collect(),
+            })
+        })
+        .collect()
+}
+
+/// mountinfo writes blanks and backslashes as octal escapes.
+fn unescape(field: &str) -> String {
+    ["\\040", "\\011", "\\012", "\\134"]
+        .iter()
+        .zip([" ", "\t", "\n", "\\"])
+        .fold(field.to_owned(), |text, (code, plain)| {
+            text.replace(code, plain)
+        })
+}
+
+impl MachineCgroups {
+    /// Makes the directories. What a crash left there is removed first, by the caller ([`remove`]).
+    ///
+    /// # Errors
+    /// The hierarchy that the machine needs can neither be found nor mounted, or not be written.
+    pub(crate) fn create(plan: &CgroupPlan, idmap: &IdMap) -> Result<Self> {
+        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")
+            .at("reading", "/proc/self/mountinfo")?;
+        let mounted = hierarchies(&mountinfo);
+        let mut mounts = Vec::new();
+        let wanted = |hierarchy: &Hierarchy| match plan.version {
+            CgroupVersion::V2 => hierarchy.is_v2,
+            CgroupVersion::V1Systemd => hierarchy
+                .options
+                .iter()
+                .any(|option| option == "name=systemd"),
+        };
+        let own_root = match mounted.iter().find(|hierarchy| wanted(hierarchy)) {
+            Some(hierarchy) => hierarchy.root.clone(),
+            None => {
+                let mount = mount_privately(plan.version)?;
+                let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+                mounts.push(mount);
+                path
+            }
+        };
+        let own = own_root.join(&plan.path);
+        make_all(&own_root, Path::new(&plan.path))?;
+        delegate(&own, idmap)?;
+        let mut dirs = vec![own.clone()];
+        let counting = |hierarchy: &&Hierarchy| {
+            !wanted(hierarchy)
+                && (hierarchy.is_v2
+                    || hierarchy
+                        .options
+                        .iter()
+                        .any(|option| CONTROLLERS.contains(&option.as_str())))
+        };
+        for hierarchy in mounted.iter().filter(counting) {
+            // Counting is worth having, not worth failing for: a hierarchy may be mounted read-only.
+            if make_all(&hierarchy.root, Path::new(&plan.path)).is_ok() {
+                dirs.push(hierarchy.root.join(&plan.path));
+            }
+        }
+        Ok(Self {
+            dirs,
+            own,
+            _mounts: mounts,
+        })
+    }
+
+    /// Moves a process into all of them. Only the machine's own hierarchy has to succeed.
+    pub(crate) fn add(&self, pid: i32) -> Result<()> {
+        for dir in &self.dirs {
+            let file = dir.join("cgroup.procs");
+            match std::fs::write(&file, pid.to_string()) {
+                Err(error) if *dir == self.own => {
+                    return Err(error).at("moving a process to", file);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The machine's directories, its own hierarchy first.
+    pub(crate) fn dirs(&self) -> &[PathBuf] {
+        &self.dirs
+    }
+
+    /// Kills what is left in them and removes them.
+    pub(crate) fn remove(&self) -> Result<()> {
+        self.dirs.iter().try_for_each(|dir| remove(dir))
+    }
+}
+
+/// Removes what machines of that path left in every hierarchy of this host.
+pub(crate) fn remove_everywhere(path: &str) -> Result<()> {
+    let mountinfo =
+        std::fs::read_to_string("/proc/self/mountinfo").at("reading", "/proc/self/mountinfo")?;
+    for hierarchy in hierarchies(&mountinfo) {
+        let dir = hierarchy.root.join(path);
+        if dir.is_dir() {
+            remove(&dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// A mount of the hierarchy that is attached nowhere.
+fn mount_privately(version: CgroupVersion) -> Result<OwnedFd> {
+    use rustix::mount::{fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen};
+    let fs_type = match version {
+        CgroupVersion::V2 => "cgroup2",
+        CgroupVersion::V1Systemd => "cgroup",
+    };
+    let context = fsopen(fs_type, FsOpenFlags::FSOPEN_CLOEXEC).at("opening a", fs_type)?;
+    if version == CgroupVersion::V1Systemd {
+        fsconfig_set_flag(context.as_fd(), "none").at("configuring a", fs_type)?;
+        fsconfig_set_flag(context.as_fd(), "xattr").at("configuring a", fs_type)?;
+        fsconfig_set_string(context.as_fd(), "name", "systemd").at("configuring a", fs_type)?;
+    }
+    fsconfig_create(context.as_fd()).at("creating a", fs_type)?;
+    fsmount(
+        context.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )
+    .at("mounting a", fs_type)
+}
+
+/// Creates the directories of `path` below `root` one by one, handing v2 controllers down on the way.
+fn make_all(root: &Path, path: &Path) -> Result<()> {
+    let mut dir = root.to_owned();
+    for component in path.components() {
+        enable_controllers(&dir);
+        dir.push(component);
+        match std::fs::create_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => other.at("creating cgroup", &dir)?,
+        }
+    }
+    Ok(())
+}
+
+/// Lets the children of a v2 cgroup have its controllers (cgroups(7), "cgroup.subtree_control"). Each is tried by itself:
+/// one may be unavailable, or a process in the directory may stand in the way.
+fn enable_controllers(dir: &Path) {
+    let Ok(available) = std::fs::read_to_string(dir.join("cgroup.controllers")) else {
+        return;
+    };
+    let enabled = std::fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
+    for controller in available
+        .split_whitespace()
+        .filter(|name| !enabled.split_whitespace().any(|on| on == *name))
+    {
+        let _ = std::fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+}
+
+/// Gives the machine's root user its own cgroup, as cgroups(7), "cgroup delegation", lists the files.
+fn delegate(dir: &Path, idmap: &IdMap) -> Result<()> {
+    let IdMap::Shifted { base, .. } = idmap else {
+        return Ok(());
+    };
+    let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate")
+        .unwrap_or_else(|_| "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n".into());
+    std::os::unix::fs::chown(dir, Some(*base), Some(*base)).at("delegating", dir)?;
+    for file in listed
+        .lines()
+        .chain(["tasks"])
+        .map(|name| dir.join(name))
+        .filter(|file| file.exists())
+    {
+        std::os::unix::fs::chown(&file, Some(*base), Some(*base)).at("delegating", file)?;
+    }
+    Ok(())
+}
+
+/// How often a directory is tried again whose last process is just being buried; 5 ms apart.
+const TRIES: u32 = 400;
+
+/// Kills all processes in a cgroup and its children, then removes them.
+fn remove(dir: &Path) -> Result<()> {
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        if remove_once(dir) {
+            // The folder of all machines goes with the last of them.
+            let _ = dir
+                .parent()
+                .filter(|parent| parent.ends_with("repot"))
+                .map(std::fs::remove_dir);
+            return Ok(());
+        }
+    }
+    Err(Error::Io {
+        what: "removing cgroup",
+        path: dir.to_owned(),
+        source: std::io::ErrorKind::ResourceBusy.into(),
+    })
+}
+
+fn remove_once(dir: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return true;
+    };
+    for entry in entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    {
+        remove_once(&entry.path());
+    }
+    let processes = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes
+        .lines()
+        .filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?))
+    {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    matches!(std::fs::remove_dir(dir), Ok(()) | Err(_)) && !dir.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hybrid_hosts_are_read() {
+        let found = hierarchies(
+            "22 27 0:21 / /proc rw,relatime - proc proc rw\n\
+             39 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids\n\
+             40 31 0:37 / /sys/fs/cgroup/my\\040systemd rw shared:3 - cgroup cgroup rw,xattr,name=systemd\n\
+             41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n\
+             42 31 0:38 /part /mnt rw,relatime - cgroup2 cgroup2 rw\n",
+        );
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[1].root, Path::new("/sys/fs/cgroup/my systemd"));
+        assert!(found[1].options.contains(&"name=systemd".to_owned()));
+        assert!(found[2].is_v2);
+    }
+}

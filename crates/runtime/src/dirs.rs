@@ -1,0 +1,65 @@
+//! Where repot keeps things: images and machines, and the run-time state of what runs.
+
+use repot_model::MachineName;
+use std::path::PathBuf;
+
+/// The two directories that everything of ours lives in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dirs {
+    /// Images and machines: `/var/lib/repot`, or `$XDG_DATA_HOME/repot`.
+    pub data: PathBuf,
+    /// Run-time state, gone after a reboot of the host: `/run/repot`, or `$XDG_RUNTIME_DIR/repot`.
+    pub run: PathBuf,
+}
+
+impl Dirs {
+    /// From the environment: `REPOT_DATA_DIR` and `REPOT_RUN_DIR` win, then root's fixed places, then the XDG base
+    /// directories (XDG Base Directory Specification 0.8).
+    pub fn from_env() -> Self {
+        let var = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let is_root = rustix::process::geteuid().is_root();
+        let uid = rustix::process::geteuid().as_raw();
+        let data = var("REPOT_DATA_DIR").unwrap_or_else(|| match is_root {
+            true => PathBuf::from("/var/lib/repot"),
+            false => var("XDG_DATA_HOME")
+                .unwrap_or_else(|| {
+                    var("HOME")
+                        .unwrap_or_else(|| PathBuf::from("/"))
+                        .join(".local/share")
+                })
+                .join("repot"),
+        });
+        let run = var("REPOT_RUN_DIR").unwrap_or_else(|| match is_root {
+            true => PathBuf::from("/run/repot"),
+            false => var("XDG_RUNTIME_DIR")
+                .unwrap_or_else(|| PathBuf::from(format!("/tmp/repot-{uid}")))
+                .join("repot"),
+        });
+        Self { data, run }
+    }
+
+    /// What is kept of all machines.
+    pub fn machines(&self) -> PathBuf {
+        self.data.join("machines")
+    }
+
+    /// What is kept of one machine between boots.
+    pub fn machine(&self, name: &MachineName) -> PathBuf {
+        self.machines().join(name.as_str())
+    }
+
+    /// The run-time state of one machine.
+    pub fn running(&self, name: &MachineName) -> PathBuf {
+        self.run.join(name.as_str())
+    }
+
+    /// The file whose lock says that somebody works with the machine, or runs it. In a folder of its own (whose name
+    /// no machine can have), since it must survive the removal of the machine's run-time state.
+    pub fn lock_file(&self, name: &MachineName) -> PathBuf {
+        self.run.join(".locks").join(name.as_str())
+    }
+}

@@ -1,0 +1,90 @@
+//! What can go wrong while a machine is started, joined or stopped.
+
+use repot_model::MachineName;
+use rustix::io::Errno;
+use std::path::PathBuf;
+
+/// An error of the native runtime.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "fields are named in the message")]
+pub enum Error {
+    /// A kernel call failed.
+    #[error(transparent)]
+    Sys(#[from] repot_sys::Error),
+    /// Something could not be done with a path of the host.
+    #[error("{what} {}", path.display())]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// A step inside the new machine failed.
+    #[error("starting the machine failed at step {index}, {step}: {errno}")]
+    Step {
+        index: usize,
+        step: String,
+        errno: Errno,
+    },
+    /// PID 1 could not be executed.
+    #[error("executing {program} in the machine: {errno}")]
+    Exec { program: String, errno: Errno },
+    /// The child ended before it could say why.
+    #[error("the machine's first process ended before it was set up ({status})")]
+    ChildDied { status: String },
+    /// The machine runs already.
+    #[error("machine {0} is running already")]
+    AlreadyRunning(MachineName),
+    /// The machine does not run.
+    #[error("machine {0} is not running")]
+    NotRunning(MachineName),
+    /// There is no such machine.
+    #[error("there is no machine called {0}")]
+    NoSuchMachine(MachineName),
+    /// Another command works on the machine.
+    #[error("machine {0} is in use by another command")]
+    Busy(MachineName),
+    /// A file of ours is not what we wrote.
+    #[error("{} is damaged: {why}", path.display())]
+    State { path: PathBuf, why: String },
+    /// A file of ours was written by another version.
+    #[error("{} has format version {found}; this repot reads version {known}", path.display())]
+    StateVersion {
+        path: PathBuf,
+        found: u64,
+        known: u32,
+    },
+    /// The supervisor said so, or went away.
+    #[error("{0}")]
+    Supervisor(String),
+    /// A value in the boot spec or on the command line cannot be used.
+    #[error("{what}: {why}")]
+    Invalid { what: String, why: String },
+}
+
+/// Result of the native runtime.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// `.at("reading", path)` on the results of std and rustix.
+pub(crate) trait At<T> {
+    fn at(self, what: &'static str, path: impl Into<PathBuf>) -> Result<T>;
+}
+
+impl<T> At<T> for std::io::Result<T> {
+    fn at(self, what: &'static str, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|source| Error::Io {
+            what,
+            path: path.into(),
+            source,
+        })
+    }
+}
+
+impl<T> At<T> for std::result::Result<T, Errno> {
+    fn at(self, what: &'static str, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|errno| Error::Io {
+            what,
+            path: path.into(),
+            source: errno.into(),
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! ID ranges for machines, and layers whose files appear under those IDs without being changed on disk.
+//!
+//! A machine's user namespace maps its IDs 0..65536 to a range of the host that nothing else uses. Its layers are
+//! detached copies of mounts (open_tree(2)) with the same mapping (mount_setattr(2), `MOUNT_ATTR_IDMAP`), so files
+//! keep their real IDs on disk.
+
+use crate::error::{At, Result};
+use repot_model::{IdMap, MachineName};
+use repot_sys::{Cloned, MountAttr, Namespaces, clone_process, mount_setattr};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// IDs of one machine: what nspawn and the allocations of systemd's UIDS-GIDS document use, so that `nobody` (65534)
+/// and DynamicUser= (61184 to 65519) exist.
+const SIZE: u32 = 65536;
+/// First ID that may be given away: "container UIDs" of systemd's doc/UIDS-GIDS, 524288 to 1879048191.
+const FIRST: u32 = 524_288;
+const LAST: u32 = 1_879_048_191;
+
+/// Chooses the mapping for a machine. `taken` are the first IDs of the machines that run now.
+pub fn choose(name: &MachineName, taken: &[u32]) -> IdMap {
+    let available = own_range(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default());
+    choose_within(available, name, taken)
+}
+
+/// As [`choose`], for a caller whose own namespace holds the IDs `0..available`.
+fn choose_within(available: u32, name: &MachineName, taken: &[u32]) -> IdMap {
+    let (first, last) = if available > FIRST + SIZE {
+        (FIRST, available.min(LAST))
+    } else {
+        (SIZE, available)
+    };
+    let slots = last.saturating_sub(first) / SIZE;
+    if slots == 0 {
+        return IdMap::Identity { size: available };
+    }
+    // FNV-1a: a machine gets the same range at every boot unless a running one has it.
+    let hash = name.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    (0..slots)
+        .map(|try_number| first + (hash.wrapping_add(try_number) % slots) * SIZE)
+        .find(|base| !taken.contains(base))
+        .map_or(IdMap::Identity { size: available }, |base| IdMap::Shifted {
+            base,
+            size: SIZE,
+        })
+}
+
+/// How many IDs from 0 on exist in the namespace with this `/proc/self/uid_map` (user_namespaces(7)).
+fn own_range(uid_map: &str) -> u32 {
+    uid_map
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            (fields.next()? == "0").then_some(())?;
+            fields.nth(1)?.parse().ok()
+        })
+        .next()
+        .unwrap_or(u32::MAX)
+}
+
+/// The content of `uid_map` and `gid_map` for a mapping, or `None` where there is no user namespace.
+pub(crate) fn map_line(idmap: &IdMap) -> Option<String> {
+    match idmap {
+        IdMap::Shifted { base, size } => Some(format!("0 {base} {size}\n")),
+        IdMap::Identity { size } => Some(format!("0 0 {size}\n")),
+        IdMap::Host { .. } => None,
+    }
+}
+
+/// A detached copy of the mount at `path`, to be attached in the machine.
+///
+/// With `userns` its IDs are mapped through that namespace. Restrictions that belong to the host's mount (nosuid, noexec,
+/// nodev) are lifted when `is_root_layer`: a tree below `/tmp` must keep its set-uid programs.
+///
+/// # Errors
+/// The kernel or the file system cannot do it; see [`mount_setattr`].
+pub(crate) fn detached_mount(
+    path: &Path,
+    userns: Option<BorrowedFd<'_>>,
+    read_only: bool,
+    kind: MountKind,
+) -> Result<OwnedFd> {
+    let recursive = kind == MountKind::Bind;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let mount =
+        rustix::mount::open_tree(rustix::fs::CWD, path, flags).at("copying the mount of", path)?;
+    let mut attr = MountAttr {
+        recursive,
+        idmap: userns,
+        ..MountAttr::default()
+    };
+    if read_only {
+        attr.set |= MountAttr::RDONLY;
+    }
+    if kind == MountKind::Layer {
+        attr.clear |= MountAttr::NOSUID | MountAttr::NOEXEC | MountAttr::NODEV;
+        attr.clear |= if read_only { 0 } else { MountAttr::RDONLY };
+    }
+    mount_setattr(mount.as_fd(), attr)?;
+    Ok(mount)
+}
+
+/// What a detached mount is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MountKind {
+    /// A layer of the root file system: this mount only, restrictions lifted.
+    Layer,
+    /// A directory that the user binds in: with what is mounted below it, restrictions kept.
+    Bind,
+}
+
+/// A tmpfs that is mounted nowhere yet; it lives as long as the descriptor or a copy of it.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.2.
+pub(crate) fn detached_tmpfs() -> Result<OwnedFd> {
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
+        fsopen,
+    };
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).at("opening a", "tmpfs")?;
+    fsconfig_set_string(context.as_fd(), "mode", "0755").at("configuring a", "tmpfs")?;
+    fsconfig_create(context.as_fd()).at("creating a", "tmpfs")?;
+    fsmount(
+        context.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )
+    .at("mounting a", "tmpfs")
+}
+
+/// A copy of a detached mount, mapped through `userns`.
+pub(crate) fn copy_of(mount: BorrowedFd<'_>, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let copy = rustix::mount::open_tree(mount, "", flags).at("copying a", "tmpfs")?;
+    if userns.is_some() {
+        mount_setattr(
+            copy.as_fd(),
+            MountAttr {
+                idmap: userns,
+                ..MountAttr::default()
+            },
+        )?;
+    }
+    Ok(copy)
+}
+
+/// The user namespace of a process.
+pub(crate) fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/user");
+    rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at("opening", path)
+}
+
+/// Tries whether a user namespace can be made and whether the file system of each path can be ID-mapped.
+///
+/// # Errors
+/// The reason, in words for the user, why a machine on these paths has to run without a user namespace.
+pub fn probe(idmap: &IdMap, paths: &[&Path]) -> std::result::Result<(), String> {
+    let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|errno| errno.to_string())?;
+    let child = clone_process(Namespaces::USER)
+        .map_err(|error| format!("this kernel gives no user namespace ({error})"))?;
+    let pid = match child {
+        Cloned::Child => {
+            drop(theirs);
+            // Ends when the parent closes its side: the namespace is needed until then.
+            let _ = rustix::io::read(ours, &mut [0u8; 1]);
+            repot_sys::exit_now(0)
+        }
+        Cloned::Parent { pid, .. } => pid,
+    };
+    let result = probe_in(pid, idmap, paths);
+    drop(theirs);
+    drop(ours);
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+    }
+    result
+}
+
+fn probe_in(pid: i32, idmap: &IdMap, paths: &[&Path]) -> std::result::Result<(), String> {
+    let Some(line) = map_line(idmap) else {
+        return Ok(());
+    };
+    for map in ["uid_map", "gid_map"] {
+        std::fs::write(format!("/proc/{pid}/{map}"), &line)
+            .map_err(|error| format!("writing {map}: {error}"))?;
+    }
+    if matches!(idmap, IdMap::Identity { .. }) {
+        return Ok(());
+    }
+    let userns = user_namespace_of(pid).map_err(|error| error.to_string())?;
+    for path in paths {
+        detached_mount(path, Some(userns.as_fd()), true, MountKind::Layer).map_err(|error| {
+            format!(
+                "the file system of {} cannot be ID-mapped ({error})",
+                path.display()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_stable_and_distinct() {
+        let name = MachineName::new("debian").unwrap();
+        let IdMap::Shifted { base, size } = choose_within(u32::MAX, &name, &[]) else {
+            panic!("shifted")
+        };
+        assert_eq!(
+            choose_within(u32::MAX, &name, &[]),
+            IdMap::Shifted { base, size }
+        );
+        assert!((FIRST..=LAST - SIZE + 1).contains(&base) && base % SIZE == 0);
+        let IdMap::Shifted { base: other, .. } = choose_within(u32::MAX, &name, &[base]) else {
+            panic!("shifted")
+        };
+        assert_ne!(base, other);
+    }
+
+    #[test]
+    fn a_nested_caller_gets_what_it_has() {
+        let name = MachineName::new("debian").unwrap();
+        assert_eq!(
+            choose_within(65536, &name, &[]),
+            IdMap::Identity { size: 65536 }
+        );
+        assert_eq!(
+            choose_within(131_072, &name, &[]),
+            IdMap::Shifted {
+                base: 65536,
+                size: 65536
+            }
+        );
+        assert_eq!(own_range("         0     524288      65536\n"), 65536);
+        assert_eq!(own_range("         0          0 4294967295\n"), u32::MAX);
+    }
+}

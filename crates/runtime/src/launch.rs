@@ -1,0 +1,406 @@
+//! The parent's side of a start: makes the child in its namespaces, maps its IDs, puts it into its cgroups, hands it the
+//! prepared mounts, and learns whether PID 1 runs.
+
+use crate::cgroup::MachineCgroups;
+use crate::error::{At, Error, Result};
+use crate::idmap::{self, MountKind};
+use crate::step::{self, Context, Inputs, Report, Step};
+use repot_model::{BootSpec, IdMap, Network, Overlay, Pid1};
+use repot_sys::{Cloned, Namespaces, clone_process};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use std::ffi::CString;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// A machine whose PID 1 has just started.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    /// PID 1, as the host numbers it.
+    pub(crate) pid: i32,
+    /// The same as a descriptor.
+    pub(crate) pidfd: OwnedFd,
+    /// The masters of the spec's terminals, in its order.
+    pub(crate) terminals: Vec<OwnedFd>,
+    /// Optional steps that failed.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What is made once and used for every boot of a machine, also after `reboot`.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    cwd: CString,
+    steps: Vec<Step>,
+    inputs: Inputs,
+    /// The place for writes of an ephemeral machine.
+    tmpfs: Option<OwnedFd>,
+}
+
+impl Prepared {
+    /// Turns a spec into what the child needs, without starting anything.
+    ///
+    /// # Errors
+    /// The spec cannot be expressed: NUL bytes, unknown capabilities.
+    pub(crate) fn new(spec: &BootSpec, inputs: Inputs) -> Result<Self> {
+        let invalid = |error: std::ffi::NulError| Error::Invalid {
+            what: "argument or variable".into(),
+            why: error.to_string(),
+        };
+        let argv = spec
+            .argv
+            .iter()
+            .map(|arg| CString::new(arg.as_str()))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(invalid)?;
+        let env = spec
+            .env
+            .iter()
+            .map(|(name, value)| CString::new(format!("{name}={value}")))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(invalid)?;
+        let cwd = CString::new(spec.cwd.as_str()).map_err(invalid)?;
+        // Without a detached tmpfs (kernel before 5.2) the child mounts one itself, whose content ends with each boot.
+        let tmpfs = if spec.root.overlay == Overlay::Ephemeral {
+            idmap::detached_tmpfs().ok()
+        } else {
+            None
+        };
+        Ok(Self {
+            argv,
+            env,
+            cwd,
+            steps: step::steps(spec, &inputs)?,
+            inputs,
+            tmpfs,
+        })
+    }
+
+    /// The steps, for messages.
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+}
+
+/// Starts the machine's PID 1. `on_child` runs in the child instead of returning when the steps are done and a stub is to
+/// be PID 1.
+///
+/// # Errors
+/// The step that failed, or why the child could not be made. Nothing is left behind.
+pub(crate) fn launch(
+    spec: &BootSpec,
+    prepared: &Prepared,
+    cgroups: &MachineCgroups,
+) -> Result<Launched> {
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .at("making", "a socket pair")?;
+    let mut namespaces = Namespaces::PID | Namespaces::MOUNT | Namespaces::UTS | Namespaces::IPC;
+    if spec.network == Network::None {
+        namespaces = namespaces | Namespaces::NET;
+    }
+    if !matches!(spec.idmap, IdMap::Host { .. }) {
+        namespaces = namespaces | Namespaces::USER;
+    }
+    let (pid, pidfd) = match clone_process(namespaces)? {
+        Cloned::Child => {
+            drop(ours);
+            child(spec.pid1, prepared, theirs);
+            repot_sys::exit_now(1);
+        }
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(theirs);
+    let mut child = ChildGuard { pid, armed: true };
+    let pidfd = match pidfd {
+        Some(pidfd) => pidfd,
+        None => rustix::process::pidfd_open(raw_pid(pid), rustix::process::PidfdFlags::empty())
+            .at("opening a pidfd of", pid.to_string())?,
+    };
+    set_up(spec, prepared, cgroups, pid, &ours)?;
+    let (terminals, warnings) = follow(&ours, prepared, spec, &mut child)?;
+    child.armed = false;
+    Ok(Launched {
+        pid,
+        pidfd,
+        terminals,
+        warnings,
+    })
+}
+
+fn raw_pid(pid: i32) -> rustix::process::Pid {
+    rustix::process::Pid::from_raw(pid).unwrap_or(rustix::process::Pid::INIT)
+}
+
+/// Kills and reaps a child that did not become PID 1.
+struct ChildGuard {
+    pid: i32,
+    armed: bool,
+}
+
+impl ChildGuard {
+    /// Waits for the child's end; its status in words.
+    fn reap(&mut self) -> String {
+        self.armed = false;
+        match rustix::process::waitpid(
+            Some(raw_pid(self.pid)),
+            rustix::process::WaitOptions::empty(),
+        ) {
+            Ok(Some((_, status))) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => format!("exit status {code}"),
+                (_, Some(signal)) => format!("signal {signal}"),
+                _ => "stopped".into(),
+            },
+            _ => "unknown".into(),
+        }
+    }
+}
+
+impl Drop for ChildGuard {
+    fn drop(&mut self) {
+        if self.armed {
+            let _ = rustix::process::kill_process(raw_pid(self.pid), rustix::process::Signal::KILL);
+            self.reap();
+        }
+    }
+}
+
+/// What only the parent may do: ID maps (user_namespaces(7)), cgroups, ID-mapped copies of mounts.
+fn set_up(
+    spec: &BootSpec,
+    prepared: &Prepared,
+    cgroups: &MachineCgroups,
+    pid: i32,
+    socket: &OwnedFd,
+) -> Result<()> {
+    let userns = match idmap::map_line(&spec.idmap) {
+        Some(line) => {
+            for map in ["uid_map", "gid_map"] {
+                let path = format!("/proc/{pid}/{map}");
+                std::fs::write(&path, &line).at("writing", path)?;
+            }
+            Some(idmap::user_namespace_of(pid)?)
+        }
+        None => None,
+    };
+    cgroups.add(pid)?;
+    let map_with = userns
+        .as_ref()
+        .filter(|_| matches!(spec.idmap, IdMap::Shifted { .. }))
+        .map(AsFd::as_fd);
+    let mounts = mounts(spec, prepared, map_with)?;
+    let mut present = Vec::with_capacity(mounts.len());
+    let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
+    for mount in &mounts {
+        present.push(u8::from(mount.is_some()));
+        fds.extend(mount.as_ref().map(AsFd::as_fd));
+    }
+    if fds.len() > MAX_HANDED {
+        return Err(Error::Invalid {
+            what: "bind mounts".into(),
+            why: format!("there may be {MAX_HANDED} layers and binds in all"),
+        });
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDED))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+    }
+    rustix::net::sendmsg(
+        socket,
+        &[IoSlice::new(&present)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )
+    .at("handing mounts to", "the machine")?;
+    Ok(())
+}
+
+/// Descriptors in one message: the kernel's SCM_MAX_FD is 253.
+const MAX_HANDED: usize = 120;
+
+/// Detached mounts for the base, the layers, the place for writes, the binds. `None`: the child binds by path.
+fn mounts(
+    spec: &BootSpec,
+    prepared: &Prepared,
+    map_with: Option<BorrowedFd<'_>>,
+) -> Result<Vec<Option<OwnedFd>>> {
+    let mut mounts = Vec::new();
+    let in_place = spec.root.overlay == Overlay::InPlace;
+    // A user namespace without mapped mounts is no fallback: everything would belong to nobody. Without one, an old kernel's
+    // missing open_tree(2) is: then the child binds.
+    let or_bind = |result: Result<OwnedFd>| match result {
+        Ok(mount) => Ok(Some(mount)),
+        Err(error) if map_with.is_some() => Err(error),
+        Err(_) => Ok(None),
+    };
+    let layer = |path: &Path, read_only| {
+        or_bind(idmap::detached_mount(
+            path,
+            map_with,
+            read_only,
+            MountKind::Layer,
+        ))
+    };
+    mounts.push(layer(&spec.root.base, !in_place)?);
+    if !in_place {
+        for path in &spec.root.layers {
+            mounts.push(layer(path, true)?);
+        }
+        mounts.push(match &spec.root.overlay {
+            Overlay::Kept { dir } => layer(dir, false)?,
+            Overlay::Ephemeral | Overlay::InPlace => match &prepared.tmpfs {
+                // A tmpfs that cannot be mapped (before Linux 6.3) is of no use either: the child makes its own.
+                Some(tmpfs) => idmap::copy_of(tmpfs.as_fd(), map_with).ok(),
+                None => None,
+            },
+        });
+    }
+    for bind in &spec.binds {
+        mounts.push(or_bind(idmap::detached_mount(
+            &bind.host_path,
+            map_with,
+            bind.read_only,
+            MountKind::Bind,
+        ))?);
+    }
+    Ok(mounts)
+}
+
+/// Reads the child's reports until it has become PID 1's program or failed.
+fn follow(
+    socket: &OwnedFd,
+    prepared: &Prepared,
+    spec: &BootSpec,
+    child: &mut ChildGuard,
+) -> Result<(Vec<OwnedFd>, Vec<String>)> {
+    let mut terminals = Vec::new();
+    let mut warnings = Vec::new();
+    let named = |step: usize| {
+        prepared
+            .steps
+            .get(step)
+            .map_or_else(|| "handing over".to_owned(), ToString::to_string)
+    };
+    loop {
+        let mut bytes = [0u8; 16];
+        let (length, mut fds) = receive(socket, &mut bytes)?;
+        if length == 0 {
+            break;
+        }
+        match Report::decode(&bytes[..length]) {
+            Some(Report::Terminal) => terminals.append(&mut fds),
+            Some(Report::Warning { step, errno }) => warnings.push(format!(
+                "{}: {}",
+                named(step),
+                Errno::from_raw_os_error(errno)
+            )),
+            Some(Report::Failed { step, errno }) => {
+                child.reap();
+                return Err(Error::Step {
+                    index: step,
+                    step: named(step),
+                    errno: Errno::from_raw_os_error(errno),
+                });
+            }
+            Some(Report::NoExec { errno }) => {
+                child.reap();
+                return Err(Error::Exec {
+                    program: spec.argv.first().cloned().unwrap_or_default(),
+                    errno: Errno::from_raw_os_error(errno),
+                });
+            }
+            None => {
+                return Err(Error::ChildDied {
+                    status: "it sent nonsense".into(),
+                });
+            }
+        }
+    }
+    if terminals.len() != spec.terminals.len() {
+        return Err(Error::ChildDied {
+            status: child.reap(),
+        });
+    }
+    Ok((terminals, warnings))
+}
+
+/// One datagram and the descriptors that came with it.
+fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDED))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(
+            socket,
+            &mut [IoSliceMut::new(bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+    })
+    .at("reading from", "the machine's first process")?;
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    Ok((message.bytes, fds))
+}
+
+/// The child: waits for the parent's part, runs the steps, becomes PID 1's program. Returns only on failure.
+fn child(pid1: Pid1, prepared: &Prepared, socket: OwnedFd) {
+    if repot_sys::cloexec_from(3).is_err() {
+        return;
+    }
+    let mut present = [0u8; MAX_HANDED];
+    let Ok((length, fds)) = receive(&socket, &mut present) else {
+        return;
+    };
+    if length == 0 {
+        return;
+    }
+    let mut fds = fds.into_iter();
+    let handed = present[..length]
+        .iter()
+        .map(|is_there| if *is_there == 1 { fds.next() } else { None })
+        .collect();
+    let mut context = Context {
+        handed,
+        held: Vec::new(),
+        socket,
+        old_root: None,
+    };
+    if context.run(&prepared.steps).is_err() {
+        return;
+    }
+    context.handed.clear();
+    let errno = match rustix::process::chdir(&prepared.cwd) {
+        Err(errno) => errno,
+        Ok(()) => match pid1 {
+            Pid1::Program => start_program(prepared),
+            Pid1::Stub => crate::stub::run(&prepared.argv, &prepared.env, &context),
+        },
+    };
+    context.report(Report::NoExec {
+        errno: errno.raw_os_error(),
+    });
+}
+
+fn start_program(prepared: &Prepared) -> Errno {
+    repot_sys::reset_signals();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    match prepared.argv.first() {
+        Some(program) => repot_sys::exec(program, &prepared.argv, &prepared.env).errno,
+        None => Errno::NOENT,
+    }
+}

@@ -1,0 +1,18 @@
+//! Starts machines natively: from a boot spec to steps, to a running PID 1, to its supervisor, and the ways in.
+//!
+//! No threads, no async, no network. What is planned is data ([`step::Step`]); what acts is small: `launch` (parent),
+//! `step::run` (child), `supervisor` (one process per machine), `join` (exec, shell, login).
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod cgroup;
+mod dirs;
+mod error;
+pub mod idmap;
+mod launch;
+mod seccomp;
+pub mod step;
+mod stub;
+
+pub use dirs::Dirs;
+pub use error::{Error, Result};

@@ -1,0 +1,142 @@
+//! Steps that fill `/dev`: bound device nodes (a user namespace may not make its own), links, devpts, terminals.
+
+use super::plan::{Inputs, cstring, path_cstring};
+use super::{Held, Mount, Step};
+use crate::error::Result;
+use repot_model::{BootSpec, IdMap, Network};
+use rustix::mount::MountFlags;
+use std::ffi::CStr;
+
+/// The nodes that every Linux program may count on, and no others (systemd's Container Interface, "Execution
+/// Environment", point 1).
+const NODES: &[&CStr] = &[
+    c"/dev/null",
+    c"/dev/zero",
+    c"/dev/full",
+    c"/dev/random",
+    c"/dev/urandom",
+    c"/dev/tty",
+];
+
+/// Links that the same document asks for.
+const LINKS: &[(&CStr, &CStr)] = &[
+    (c"/proc/self/fd", c"/dev/fd"),
+    (c"/proc/self/fd/0", c"/dev/stdin"),
+    (c"/proc/self/fd/1", c"/dev/stdout"),
+    (c"/proc/self/fd/2", c"/dev/stderr"),
+    (c"pts/ptmx", c"/dev/ptmx"),
+];
+
+/// What of the host was opened, and under which number.
+#[derive(Debug)]
+pub(super) struct HeldPaths {
+    nodes: Vec<(Held, &'static CStr)>,
+    /// The host's `/sys`, if the machine has to share it.
+    pub(super) sys: Option<Held>,
+    /// The socket for `READY=1`.
+    pub(super) notify: Option<Held>,
+}
+
+/// Adds the steps that open what is needed of the host.
+pub(super) fn hold(spec: &BootSpec, inputs: &Inputs, steps: &mut Vec<Step>) -> Result<HeldPaths> {
+    let mut number = 0;
+    let mut next = |path: &CStr, steps: &mut Vec<Step>| {
+        let held = Held(number);
+        number += 1;
+        steps.push(Step::Hold {
+            held,
+            path: path.into(),
+            optional: false,
+        });
+        held
+    };
+    let nodes = NODES
+        .iter()
+        .map(|path| (next(path, steps), *path))
+        .collect();
+    // sysfs shows the devices of a network namespace, so it cannot be mounted by a user namespace that does not own that
+    // (user_namespaces(7)); the host's is bound then.
+    let shares_sys = spec.network == Network::Host && !matches!(spec.idmap, IdMap::Host { .. });
+    let sys = shares_sys.then(|| next(c"/sys", steps));
+    let notify = match &inputs.notify_socket {
+        Some(path) => Some(next(&path_cstring(path)?, steps)),
+        None => None,
+    };
+    Ok(HeldPaths { nodes, sys, notify })
+}
+
+/// Adds the steps that fill `/dev`.
+pub(super) fn steps(spec: &BootSpec, held: &HeldPaths, steps: &mut Vec<Step>) -> Result<()> {
+    let mount = |fs_type: &CStr, at: &CStr, flags, options: &CStr, optional| {
+        Step::Mount(Mount {
+            fs_type: fs_type.into(),
+            at: at.into(),
+            flags,
+            options: options.into(),
+            optional,
+        })
+    };
+    let dir = |path: &CStr, mode| Step::Dir {
+        path: path.into(),
+        mode,
+    };
+    let plain = MountFlags::NOSUID | MountFlags::NOEXEC;
+    steps.push(dir(c"/dev", 0o755));
+    steps.push(mount(
+        c"tmpfs",
+        c"/dev",
+        plain,
+        c"mode=755,size=4m,nr_inodes=64k",
+        false,
+    ));
+    for (held, path) in &held.nodes {
+        steps.push(Step::File {
+            path: (*path).into(),
+            mode: 0o666,
+            content: Vec::new(),
+        });
+        steps.push(Step::BindHeld {
+            held: *held,
+            at: (*path).into(),
+            recursive: false,
+        });
+    }
+    steps.extend(LINKS.iter().map(|(to, at)| Step::Link {
+        to: (*to).into(),
+        at: (*at).into(),
+    }));
+    steps.push(dir(c"/dev/pts", 0o755));
+    // gid 5 is "tty" in every distribution that has static IDs; grantpt(3) of old C libraries looks for it.
+    steps.push(mount(
+        c"devpts",
+        c"/dev/pts",
+        plain,
+        c"newinstance,ptmxmode=0666,mode=0620,gid=5",
+        false,
+    ));
+    steps.push(dir(c"/dev/shm", 0o1777));
+    steps.push(mount(
+        c"tmpfs",
+        c"/dev/shm",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        c"mode=1777",
+        false,
+    ));
+    steps.push(dir(c"/dev/mqueue", 0o1777));
+    steps.push(mount(
+        c"mqueue",
+        c"/dev/mqueue",
+        plain | MountFlags::NODEV,
+        c"",
+        true,
+    ));
+    for terminal in &spec.terminals {
+        let names = terminal
+            .names
+            .iter()
+            .map(|name| cstring(name.as_str()))
+            .collect::<Result<_>>()?;
+        steps.push(Step::Terminal { names });
+    }
+    Ok(())
+}

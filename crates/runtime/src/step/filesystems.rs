@@ -1,0 +1,203 @@
+//! Steps that mount `/proc`, `/sys`, `/run` and what the user asked for, and that protect what would reach the host.
+
+use super::devices::HeldPaths;
+use super::plan::{Inputs, cstring, path_cstring};
+use super::{Handed, Mount, Step};
+use crate::error::Result;
+use repot_model::{BootSpec, CgroupVersion, Network};
+use rustix::mount::MountFlags;
+use std::ffi::CStr;
+
+/// Parts of `/proc` that act on the whole kernel. nspawn's list (systemd, src/nspawn/nspawn-mount.c).
+const READ_ONLY: &[&CStr] = &[
+    c"/proc/acpi",
+    c"/proc/asound",
+    c"/proc/bus",
+    c"/proc/fs",
+    c"/proc/irq",
+    c"/proc/scsi",
+    c"/proc/sys",
+    c"/proc/sysrq-trigger",
+];
+
+/// Parts of `/proc` that tell of the whole kernel.
+const MASKED: &[&CStr] = &[
+    c"/proc/kcore",
+    c"/proc/keys",
+    c"/proc/key-users",
+    c"/proc/latency_stats",
+    c"/proc/sched_debug",
+    c"/proc/timer_list",
+    c"/proc/timer_stats",
+];
+
+/// The empty, unreadable file that covers them; the name is nspawn's.
+const INACCESSIBLE: &CStr = c"/run/host/inaccessible/reg";
+
+const PLAIN: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC);
+
+fn mount(fs_type: &CStr, at: &CStr, flags: MountFlags, options: &CStr) -> Step {
+    Step::Mount(Mount {
+        fs_type: fs_type.into(),
+        at: at.into(),
+        flags,
+        options: options.into(),
+        optional: false,
+    })
+}
+
+fn dir(path: &CStr, mode: u32) -> Step {
+    Step::Dir {
+        path: path.into(),
+        mode,
+    }
+}
+
+/// `/proc`: first, since bind mounts by descriptor go through it.
+pub(super) fn proc(steps: &mut Vec<Step>) {
+    steps.push(dir(c"/proc", 0o555));
+    steps.push(mount(c"proc", c"/proc", PLAIN, c""));
+}
+
+/// `/run` with `/run/host`, as the Container Interface describes it, and `/tmp` if the tree has none.
+pub(super) fn run(spec: &BootSpec, inputs: &Inputs, held: &HeldPaths, steps: &mut Vec<Step>) {
+    steps.push(dir(c"/run", 0o755));
+    // Neither nosuid nor noexec: Guix System and NixOS keep their set-uid programs there, s6-overlay its programs.
+    steps.push(mount(
+        c"tmpfs",
+        c"/run",
+        MountFlags::NODEV,
+        c"mode=755,size=20%",
+    ));
+    steps.push(dir(c"/run/host/inaccessible", 0o755));
+    steps.push(file(INACCESSIBLE, 0o000, ""));
+    steps.push(file(c"/run/host/container-manager", 0o444, "repot\n"));
+    steps.push(file(
+        c"/run/host/container-uuid",
+        0o444,
+        &format!("{}\n", spec.uuid),
+    ));
+    steps.push(file(
+        c"/run/host/os-release",
+        0o444,
+        &inputs.host_os_release,
+    ));
+    if let Some(notify) = held.notify {
+        steps.push(file(c"/run/host/notify", 0o666, ""));
+        steps.push(Step::BindHeld {
+            held: notify,
+            at: c"/run/host/notify".into(),
+            recursive: false,
+        });
+    }
+    steps.push(dir(c"/tmp", 0o1777));
+}
+
+fn file(path: &CStr, mode: u32, content: &str) -> Step {
+    Step::File {
+        path: path.into(),
+        mode,
+        content: content.as_bytes().to_vec(),
+    }
+}
+
+/// Nothing in `/proc` that belongs to the whole kernel may be changed, or read where it tells secrets. The user
+/// namespace forbids most of it as well; both hold on their own.
+pub(super) fn protect_proc(spec: &BootSpec, steps: &mut Vec<Step>) {
+    for path in READ_ONLY {
+        steps.push(Step::Rebind {
+            at: (*path).into(),
+            flags: PLAIN | MountFlags::RDONLY,
+            optional: true,
+        });
+    }
+    if spec.network == Network::None {
+        // These settings belong to the machine's own network namespace.
+        steps.push(Step::Rebind {
+            at: c"/proc/sys/net".into(),
+            flags: PLAIN,
+            optional: true,
+        });
+    }
+    for path in MASKED {
+        steps.push(Step::Mask {
+            at: (*path).into(),
+            with: INACCESSIBLE.into(),
+        });
+    }
+}
+
+/// `/sys` read-only, which tells udev, networkd and others of systemd that this is a container (Container Interface,
+/// "Execution Environment", point 2); and the cgroup tree that this init knows.
+pub(super) fn sys(spec: &BootSpec, held: &HeldPaths, steps: &mut Vec<Step>) {
+    steps.push(dir(c"/sys", 0o555));
+    match held.sys {
+        Some(sys) => {
+            steps.push(Step::BindHeld {
+                held: sys,
+                at: c"/sys".into(),
+                recursive: true,
+            });
+            steps.push(Step::Rebind {
+                at: c"/sys".into(),
+                flags: PLAIN | MountFlags::RDONLY,
+                optional: false,
+            });
+        }
+        None => steps.push(mount(c"sysfs", c"/sys", PLAIN | MountFlags::RDONLY, c"")),
+    }
+    match spec.cgroup.version {
+        CgroupVersion::V2 => steps.push(mount(c"cgroup2", c"/sys/fs/cgroup", PLAIN, c"")),
+        CgroupVersion::V1Systemd => {
+            steps.push(mount(c"tmpfs", c"/sys/fs/cgroup", PLAIN, c"mode=755"));
+            steps.push(dir(c"/sys/fs/cgroup/systemd", 0o755));
+            steps.push(mount(
+                c"cgroup",
+                c"/sys/fs/cgroup/systemd",
+                PLAIN,
+                c"none,name=systemd,xattr",
+            ));
+        }
+    }
+}
+
+/// Mounts that the user asked for.
+pub(super) fn extra(
+    spec: &BootSpec,
+    inputs: &Inputs,
+    first_handed: usize,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    for (number, bind) in spec.binds.iter().enumerate() {
+        let at = cstring(bind.guest_path.as_str())?;
+        steps.push(match inputs.bind_is_dir.get(number) {
+            Some(false) => Step::File {
+                path: at.clone(),
+                mode: 0o644,
+                content: Vec::new(),
+            },
+            Some(true) | None => Step::Dir {
+                path: at.clone(),
+                mode: 0o755,
+            },
+        });
+        steps.push(Step::Attach {
+            handed: Handed(first_handed + number),
+            instead: path_cstring(&bind.host_path)?,
+            at,
+        });
+    }
+    for tmpfs in &spec.tmpfs {
+        let at = cstring(tmpfs.guest_path.as_str())?;
+        steps.push(dir(&at, 0o755));
+        steps.push(mount(
+            c"tmpfs",
+            &at,
+            MountFlags::NOSUID | MountFlags::NODEV,
+            &cstring(tmpfs.options.as_str())?,
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! The steps from a new process to a machine's PID 1, as data: made from a boot spec by pure code, printed by
+//! `--dry-run`, run in order by the child. The order of the files in this folder is the order of the steps.
+
+mod devices;
+mod filesystems;
+mod plan;
+mod privileges;
+mod root;
+mod run;
+
+pub use plan::{Inputs, steps};
+pub use privileges::{DEFAULT_CAPABILITIES, capability_set};
+pub(crate) use run::{Context, Report};
+
+use rustix::mount::MountFlags;
+use std::ffi::CString;
+use std::fmt;
+
+/// A detached mount that the parent hands to the child, by its place in the handed-over list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handed(pub usize);
+
+/// A path of the host that the child opens before it leaves the host's root, by a name to refer to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Held(pub usize);
+
+/// One thing that the child does. Paths without a leading slash are relative to the staging directory before
+/// [`Step::PivotRoot`]; absolute ones are in the machine after it, where the kernel confines every symlink of the
+/// tree to the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Become uid 0, gid 0 without further groups in the new user namespace, so that what follows is owned by its root.
+    BecomeRoot,
+    /// Ask the kernel to kill this process when the supervisor dies.
+    DieWithParent,
+    /// Make the current cgroups the root of what the machine sees.
+    NewCgroupNamespace,
+    /// Stop mount events from travelling between the host and the machine.
+    PrivateMounts,
+    /// Open a path of the host for a later [`Step::BindHeld`]. `optional`: it may be missing.
+    Hold {
+        held: Held,
+        path: CString,
+        optional: bool,
+    },
+    /// Go to a directory, `create` it if need be.
+    Enter { path: CString },
+    /// Attach a mount that the parent prepared. Where the kernel cannot hand mounts over: bind `instead`.
+    Attach {
+        handed: Handed,
+        instead: CString,
+        at: CString,
+    },
+    /// Mount something new.
+    Mount(Mount),
+    /// Bind a path of the host, opened before.
+    BindHeld {
+        held: Held,
+        at: CString,
+        recursive: bool,
+    },
+    /// Bind a path of the machine to another.
+    Bind { from: CString, at: CString },
+    /// Bind a path to itself with these flags: a read-only island, or a writable one. `optional`: it may be missing.
+    Rebind {
+        at: CString,
+        flags: MountFlags,
+        optional: bool,
+    },
+    /// Cover a file with an empty one, if it is there.
+    Mask { at: CString, with: CString },
+    /// Create a directory (and its parents) unless something is there.
+    Dir { path: CString, mode: u32 },
+    /// Create a file with this content; with no content, an existing file is left alone.
+    File {
+        path: CString,
+        mode: u32,
+        content: Vec<u8>,
+    },
+    /// Create a symlink.
+    Link { to: CString, at: CString },
+    /// Make a mounted directory the root of the file system; the old root stays reachable for mounts by descriptor.
+    PivotRoot { new_root: CString },
+    /// Let go of the host's files.
+    DropOldRoot,
+    /// Allocate a pty from the machine's devpts, give it these names below `/dev`, hand its master to the parent.
+    Terminal { names: Vec<CString> },
+    /// Make a terminal of the machine standard input, output and error, not the controlling terminal.
+    Stdio { path: CString },
+    /// Set the host name.
+    Hostname { name: String },
+    /// Switch the loopback device on.
+    Loopback,
+    /// Start with an empty session keyring.
+    Keyring,
+    /// Become leader of a new session.
+    NewSession,
+    /// Keep these capabilities only.
+    Capabilities { keep: rustix::thread::CapabilitySet },
+    /// Install the system-call filter.
+    Seccomp {
+        filters: Vec<Vec<repot_sys::Instruction>>,
+    },
+}
+
+/// The arguments of mount(2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// File system type.
+    pub fs_type: CString,
+    /// Where.
+    pub at: CString,
+    /// Flags.
+    pub flags: MountFlags,
+    /// Options of the file system.
+    pub options: CString,
+    /// Whether the machine can do without.
+    pub optional: bool,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |path: &CString| path.to_string_lossy().into_owned();
+        match self {
+            Self::BecomeRoot => f.write_str("become root of the user namespace"),
+            Self::DieWithParent => f.write_str("die with the supervisor"),
+            Self::NewCgroupNamespace => f.write_str("unshare the cgroup namespace"),
+            Self::PrivateMounts => f.write_str("make all mounts private"),
+            Self::Hold { path, .. } => write!(f, "open {} of the host", show(path)),
+            Self::Enter { path } => write!(f, "enter {}", show(path)),
+            Self::Attach {
+                handed,
+                instead,
+                at,
+            } if instead.is_empty() => {
+                write!(f, "attach prepared mount {} at {}", handed.0, show(at))
+            }
+            Self::Attach {
+                handed,
+                instead,
+                at,
+            } => write!(
+                f,
+                "attach prepared mount {} of {} at {}",
+                handed.0,
+                show(instead),
+                show(at)
+            ),
+            Self::Mount(mount) => {
+                write!(f, "mount {} at {}", show(&mount.fs_type), show(&mount.at))?;
+                if mount.options.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " with {}", show(&mount.options))
+                }
+            }
+            Self::BindHeld {
+                held,
+                at,
+                recursive,
+            } => {
+                write!(
+                    f,
+                    "bind opened path {} at {}{}",
+                    held.0,
+                    show(at),
+                    if *recursive {
+                        ", with what is below"
+                    } else {
+                        ""
+                    }
+                )
+            }
+            Self::Bind { from, at } => write!(f, "bind {} at {}", show(from), show(at)),
+            Self::Rebind { at, flags, .. } if flags.contains(MountFlags::RDONLY) => {
+                write!(f, "make {} read-only", show(at))
+            }
+            Self::Rebind { at, .. } => write!(f, "make {} writable", show(at)),
+            Self::Mask { at, .. } => write!(f, "mask {}", show(at)),
+            Self::Dir { path, mode } => {
+                write!(f, "create directory {} with mode {mode:o}", show(path))
+            }
+            Self::File {
+                path,
+                mode,
+                content,
+            } => write!(
+                f,
+                "create file {} with mode {mode:o}, {} bytes",
+                show(path),
+                content.len()
+            ),
+            Self::Link { to, at } => write!(f, "link {} to {}", show(at), show(to)),
+            Self::PivotRoot { new_root } => write!(f, "make {} the root", show(new_root)),
+            Self::DropOldRoot => f.write_str("let go of the host's files"),
+            Self::Terminal { names } => {
+                write!(
+                    f,
+                    "allocate a pty as {}",
+                    names
+                        .iter()
+                        .map(|name| format!("/dev/{}", show(name)))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )
+            }
+            Self::Stdio { path } => {
+                write!(f, "open {} as standard input, output and error", show(path))
+            }
+            Self::Hostname { name } => write!(f, "set the host name to {name}"),
+            Self::Loopback => f.write_str("switch the loopback device on"),
+            Self::Keyring => f.write_str("start with an empty session keyring"),
+            Self::NewSession => f.write_str("become session leader"),
+            Self::Capabilities { keep } => write!(f, "keep capabilities {keep:?}"),
+            Self::Seccomp { filters } => write!(f, "install {} system-call filters", filters.len()),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! From a boot spec to the list of steps. Pure: what is not in the spec comes in through [`Inputs`].
+
+use super::{Step, devices, filesystems, privileges, root};
+use crate::error::Result;
+use repot_model::{BootSpec, Network};
+use std::ffi::CString;
+use std::path::PathBuf;
+
+/// What the steps need to know besides the spec.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// A directory of the host that the child may cover with a mount in its own namespace.
+    pub staging: PathBuf,
+    /// The socket for `READY=1`, if this init sends it.
+    pub notify_socket: Option<PathBuf>,
+    /// The content of the host's os-release, for `/run/host/os-release`.
+    pub host_os_release: String,
+    /// Whether each of the spec's binds is a directory.
+    pub bind_is_dir: Vec<bool>,
+}
+
+/// The steps of the child, in order. The mounts that the parent hands over are, in this order: the base, the layers, the
+/// place for writes (but for `--in-place`), the binds.
+///
+/// # Errors
+/// A path in the spec holds a NUL byte, or a capability is unknown.
+pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
+    let mut steps = vec![
+        Step::BecomeRoot,
+        // After the change of IDs, which clears the setting (prctl(2), PR_SET_PDEATHSIG).
+        Step::DieWithParent,
+        // The parent has put this process into the machine's cgroups by now.
+        Step::NewCgroupNamespace,
+        Step::PrivateMounts,
+    ];
+    // Everything of the host that is needed later is opened before anything is covered.
+    let held = devices::hold(spec, inputs, &mut steps)?;
+    let handed = root::steps(spec, inputs, &mut steps)?;
+    filesystems::proc(&mut steps);
+    devices::steps(spec, &held, &mut steps)?;
+    filesystems::run(spec, inputs, &held, &mut steps);
+    filesystems::protect_proc(spec, &mut steps);
+    filesystems::sys(spec, &held, &mut steps);
+    filesystems::extra(spec, inputs, handed, &mut steps)?;
+    steps.push(Step::Hostname {
+        name: spec.hostname.clone(),
+    });
+    if spec.network == Network::None {
+        steps.push(Step::Loopback);
+    }
+    steps.push(Step::NewSession);
+    if spec
+        .terminals
+        .first()
+        .is_some_and(|terminal| !terminal.names.is_empty())
+    {
+        let name = &spec.terminals[0].names[0];
+        steps.push(Step::Stdio {
+            path: cstring(format!("/dev/{name}"))?,
+        });
+    }
+    steps.push(Step::DropOldRoot);
+    privileges::steps(spec, &mut steps)?;
+    Ok(steps)
+}
+
+/// Text as the kernel takes it.
+pub(super) fn cstring(text: impl Into<Vec<u8>>) -> Result<CString> {
+    CString::new(text).map_err(|error| crate::Error::Invalid {
+        what: String::from_utf8_lossy(&error.clone().into_vec()).into_owned(),
+        why: "it holds a NUL byte".into(),
+    })
+}
+
+/// A path as the kernel takes it.
+pub(super) fn path_cstring(path: &std::path::Path) -> Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    cstring(path.as_os_str().as_bytes())
+}

@@ -1,0 +1,97 @@
+//! Steps that make the machine's `/`: layers below, a place for writes above, then pivot_root.
+//!
+//! The overlay is mounted from inside the user namespace over layers that are ID-mapped from outside: mounted from
+//! outside, overlayfs could not create its work directory there and would silently turn read-only.
+
+use super::plan::{Inputs, cstring, path_cstring};
+use super::{Handed, Mount, Step};
+use crate::error::Result;
+use repot_model::{BootSpec, IdMap, Overlay};
+use rustix::mount::MountFlags;
+
+/// Adds the steps; returns the first number of handed mounts that is still free.
+pub(super) fn steps(spec: &BootSpec, inputs: &Inputs, steps: &mut Vec<Step>) -> Result<usize> {
+    // A tmpfs of the child's own, so that the mount points that follow exist nowhere on the host.
+    let staging = path_cstring(&inputs.staging)?;
+    let tmpfs = Mount {
+        fs_type: c"tmpfs".into(),
+        at: staging.clone(),
+        flags: MountFlags::NOSUID | MountFlags::NODEV,
+        options: c"mode=755".into(),
+        optional: false,
+    };
+    steps.push(Step::Mount(tmpfs));
+    steps.push(Step::Enter { path: staging });
+    steps.push(dir(c"root"));
+    let base = path_cstring(&spec.root.base)?;
+    if spec.root.overlay == Overlay::InPlace {
+        steps.push(Step::Attach {
+            handed: Handed(0),
+            instead: base,
+            at: c"root".into(),
+        });
+        steps.push(Step::PivotRoot {
+            new_root: c"root".into(),
+        });
+        return Ok(1);
+    }
+    let mut lower = Vec::new();
+    let sources = std::iter::once(&spec.root.base).chain(&spec.root.layers);
+    for (number, source) in sources.enumerate() {
+        let at = format!("lower{number}");
+        steps.push(Step::Dir {
+            path: cstring(at.clone())?,
+            mode: 0o755,
+        });
+        steps.push(Step::Attach {
+            handed: Handed(number),
+            instead: path_cstring(source)?,
+            at: cstring(at.clone())?,
+        });
+        lower.insert(0, at);
+    }
+    let handed = Handed(lower.len());
+    let instead = match &spec.root.overlay {
+        Overlay::Kept { dir } => path_cstring(dir)?,
+        Overlay::Ephemeral | Overlay::InPlace => c"".into(),
+    };
+    steps.push(dir(c"writes"));
+    steps.push(Step::Attach {
+        handed,
+        instead,
+        at: c"writes".into(),
+    });
+    // Made here and not by the parent, so that both ways of getting "writes" end alike. The upper directory lends its mode
+    // to the machine's /, which is 755 whatever the mode of the directory that the user unpacked into.
+    steps.push(dir(c"writes/upper"));
+    steps.push(dir(c"writes/work"));
+    // Without privilege over the file system, overlayfs keeps its marks in user.* instead of trusted.* (overlayfs.rst,
+    // "User xattr"). index=off: hard links to lower files need trusted xattrs otherwise.
+    let user_xattr = if matches!(spec.idmap, IdMap::Host { .. }) {
+        ""
+    } else {
+        ",userxattr"
+    };
+    let options = format!(
+        "lowerdir={},upperdir=writes/upper,workdir=writes/work{user_xattr}",
+        lower.join(":")
+    );
+    steps.push(Step::Mount(Mount {
+        fs_type: c"overlay".into(),
+        at: c"root".into(),
+        flags: MountFlags::empty(),
+        options: cstring(options)?,
+        optional: false,
+    }));
+    steps.push(Step::PivotRoot {
+        new_root: c"root".into(),
+    });
+    Ok(handed.0 + 1)
+}
+
+fn dir(path: &std::ffi::CStr) -> Step {
+    Step::Dir {
+        path: path.into(),
+        mode: 0o755,
+    }
+}

@@ -1,0 +1,402 @@
+//! The child's side: runs the steps in order, reports the first one that fails.
+//!
+//! This is the only code between clone and exec. It runs in a process with a single thread and copies of the parent's
+//! memory; it reports over a socket and never logs.
+
+use super::{Held, Mount, Step};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::thread::CapabilitySet;
+use std::ffi::{CStr, CString};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// What the child tells the parent, one datagram each. The socket is close-on-exec: end of file means that PID 1 runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// A pty master is attached to this message.
+    Terminal,
+    /// An optional step failed.
+    Warning { step: usize, errno: i32 },
+    /// A step failed; the child ends.
+    Failed { step: usize, errno: i32 },
+    /// The program could not be executed; the child ends.
+    NoExec { errno: i32 },
+}
+
+impl Report {
+    /// Bytes for the socket: a tag, the step's number, the errno.
+    pub(crate) fn encode(self) -> [u8; 9] {
+        let (tag, step, errno) = match self {
+            Self::Terminal => (b'T', 0, 0),
+            Self::Warning { step, errno } => (b'W', step, errno),
+            Self::Failed { step, errno } => (b'F', step, errno),
+            Self::NoExec { errno } => (b'X', 0, errno),
+        };
+        let mut bytes = [tag; 9];
+        bytes[1..5].copy_from_slice(&u32::try_from(step).unwrap_or(u32::MAX).to_le_bytes());
+        bytes[5..].copy_from_slice(&errno.to_le_bytes());
+        bytes
+    }
+
+    /// The reverse; `None` for anything else than nine bytes with a known tag.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first()?;
+        let step = usize::try_from(u32::from_le_bytes(rest.get(..4)?.try_into().ok()?)).ok()?;
+        let errno = i32::from_le_bytes(rest.get(4..8)?.try_into().ok()?);
+        match tag {
+            b'T' => Some(Self::Terminal),
+            b'W' => Some(Self::Warning { step, errno }),
+            b'F' => Some(Self::Failed { step, errno }),
+            b'X' => Some(Self::NoExec { errno }),
+            _ => None,
+        }
+    }
+}
+
+/// What the steps share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Detached mounts from the parent; `None` where the child binds the path itself.
+    pub(crate) handed: Vec<Option<OwnedFd>>,
+    /// Paths of the host.
+    pub(crate) held: Vec<Option<OwnedFd>>,
+    /// Where reports go.
+    pub(crate) socket: OwnedFd,
+    /// The host's root, between pivot_root and the end.
+    pub(crate) old_root: Option<OwnedFd>,
+}
+
+impl Context {
+    /// Runs all steps. Stops at the first failure and reports it.
+    pub(crate) fn run(&mut self, steps: &[Step]) -> Result<(), ()> {
+        for (number, step) in steps.iter().enumerate() {
+            match self.step(step) {
+                Ok(()) => {}
+                Err(errno) if step.is_optional() => self.report(Report::Warning {
+                    step: number,
+                    errno: errno.raw_os_error(),
+                }),
+                Err(errno) => {
+                    self.report(Report::Failed {
+                        step: number,
+                        errno: errno.raw_os_error(),
+                    });
+                    return Err(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a report. A parent that is gone has killed us already, so a failure needs no handling.
+    pub(crate) fn report(&self, report: Report) {
+        let _ = rustix::net::send(&self.socket, &report.encode(), SendFlags::NOSIGNAL);
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Errno> {
+        match step {
+            Step::BecomeRoot => become_root(),
+            Step::DieWithParent => rustix::process::set_parent_process_death_signal(Some(
+                rustix::process::Signal::KILL,
+            )),
+            Step::NewCgroupNamespace => {
+                repot_sys::unshare(repot_sys::Namespaces::CGROUP).map_err(|error| error.errno)
+            }
+            Step::PrivateMounts => rustix::mount::mount_change(
+                c"/",
+                MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+            ),
+            Step::Hold {
+                held,
+                path,
+                optional,
+            } => self.hold(*held, path, *optional),
+            Step::Enter { path } => rustix::process::chdir(path),
+            Step::Attach {
+                handed,
+                instead,
+                at,
+            } => match self.handed.get(handed.0).and_then(Option::as_ref) {
+                Some(mount) => rustix::mount::move_mount(
+                    mount,
+                    c"",
+                    CWD,
+                    at,
+                    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+                ),
+                None if instead.is_empty() => rustix::mount::mount(
+                    c"tmpfs",
+                    at,
+                    c"tmpfs",
+                    MountFlags::empty(),
+                    Some(c"mode=755"),
+                ),
+                None => rustix::mount::mount_bind(instead, at),
+            },
+            Step::Mount(mount) => mount.run(),
+            Step::BindHeld {
+                held,
+                at,
+                recursive,
+            } => {
+                let Some(fd) = self.held.get(held.0).and_then(Option::as_ref) else {
+                    return Ok(());
+                };
+                let from = proc_path(fd.as_fd());
+                if *recursive {
+                    rustix::mount::mount_bind_recursive(&from, at)
+                } else {
+                    rustix::mount::mount_bind(&from, at)
+                }
+            }
+            Step::Bind { from, at } => rustix::mount::mount_bind(from, at),
+            Step::Rebind {
+                at,
+                flags,
+                optional,
+            } => match rebind(at, *flags) {
+                Err(Errno::NOENT) if *optional => Ok(()),
+                other => other,
+            },
+            Step::Mask { at, with } => match rustix::mount::mount_bind(with, at) {
+                Err(Errno::NOENT) => Ok(()),
+                other => other,
+            },
+            Step::Dir { path, mode } => make_dir(path, Mode::from_raw_mode(*mode)),
+            Step::File {
+                path,
+                mode,
+                content,
+            } => make_file(path, Mode::from_raw_mode(*mode), content),
+            Step::Link { to, at } => rustix::fs::symlink(to, at),
+            Step::PivotRoot { new_root } => self.pivot(new_root),
+            Step::DropOldRoot => self.drop_old_root(),
+            Step::Terminal { names } => self.terminal(names),
+            Step::Stdio { path } => stdio(path),
+            Step::Hostname { name } => rustix::system::sethostname(name.as_bytes()),
+            Step::Loopback => repot_sys::loopback_up().map_err(|error| error.errno),
+            Step::Keyring => repot_sys::new_session_keyring().map_err(|error| error.errno),
+            Step::NewSession => rustix::process::setsid().map(drop),
+            Step::Capabilities { keep } => keep_capabilities(*keep),
+            Step::Seccomp { filters } => filters.iter().try_for_each(|filter| {
+                repot_sys::install_filter(filter).map_err(|error| error.errno)
+            }),
+        }
+    }
+
+    fn hold(&mut self, held: Held, path: &CStr, optional: bool) -> Result<(), Errno> {
+        if self.held.len() <= held.0 {
+            self.held.resize_with(held.0 + 1, || None);
+        }
+        match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(fd) => self.held[held.0] = Some(fd),
+            Err(Errno::NOENT) if optional => {}
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+
+    /// pivot_root(2), "pivot_root(".", ".")": the old root ends up stacked above the new one, reachable by descriptor.
+    fn pivot(&mut self, new_root: &CStr) -> Result<(), Errno> {
+        self.old_root = Some(rustix::fs::open(
+            c"/",
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?);
+        rustix::process::chdir(new_root)?;
+        rustix::process::pivot_root(c".", c".")?;
+        rustix::process::chdir(c"/")
+    }
+
+    fn drop_old_root(&mut self) -> Result<(), Errno> {
+        let old_root = self.old_root.take().ok_or(Errno::BADF)?;
+        self.held.clear();
+        rustix::process::fchdir(&old_root)?;
+        rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+        rustix::process::chdir(c"/")
+    }
+
+    fn terminal(&mut self, names: &[CString]) -> Result<(), Errno> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let master = rustix::fs::open(c"/dev/pts/ptmx", flags, Mode::empty())?;
+        rustix::pty::unlockpt(&master)?;
+        let slave = rustix::pty::ptsname(&master, Vec::new())?;
+        for name in names {
+            let path = joined(c"/dev/", name);
+            if let Some(last_slash) = name.to_bytes().iter().rposition(|byte| *byte == b'/') {
+                let parent = joined(
+                    c"/dev/",
+                    &CString::new(&name.to_bytes()[..last_slash]).unwrap_or_default(),
+                );
+                make_dir(&parent, Mode::from_raw_mode(0o755))?;
+            }
+            make_file(&path, Mode::from_raw_mode(0o600), b"")?;
+            rustix::mount::mount_bind(&slave, &path)?;
+        }
+        let fds = [master.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        rustix::net::sendmsg(
+            &self.socket,
+            &[IoSlice::new(&Report::Terminal.encode())],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
+        Ok(())
+    }
+}
+
+impl Step {
+    fn is_optional(&self) -> bool {
+        matches!(
+            self,
+            Self::Mount(Mount { optional: true, .. })
+                | Self::Keyring
+                | Self::Loopback
+                | Self::Mask { .. }
+                | Self::Rebind { optional: true, .. }
+        )
+    }
+}
+
+impl Mount {
+    fn run(&self) -> Result<(), Errno> {
+        let options = (!self.options.is_empty()).then_some(self.options.as_c_str());
+        rustix::mount::mount(&self.fs_type, &self.at, &self.fs_type, self.flags, options)
+    }
+}
+
+fn become_root() -> Result<(), Errno> {
+    // Refused where the parent may not map groups (user_namespaces(7), "setgroups"); then there are none to drop.
+    match rustix::thread::set_thread_groups(&[]) {
+        Ok(()) | Err(Errno::PERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    rustix::process::umask(Mode::empty());
+    Ok(())
+}
+
+/// A bind mount takes its flags only on a second, remounting call (mount(2), "Remounting an existing mount").
+fn rebind(at: &CStr, flags: MountFlags) -> Result<(), Errno> {
+    rustix::mount::mount_bind(at, at)?;
+    rustix::mount::mount_remount(at, MountFlags::BIND | flags, c"")
+}
+
+/// Creates a directory and its parents. What is there already is left alone, also a symlink to a directory.
+fn make_dir(path: &CStr, mode: Mode) -> Result<(), Errno> {
+    match rustix::fs::mkdir(path, mode) {
+        Err(Errno::EXIST) => Ok(()),
+        Err(Errno::NOENT) => {
+            let bytes = path.to_bytes();
+            let parent_length = bytes
+                .iter()
+                .rposition(|byte| *byte == b'/')
+                .filter(|length| *length > 0)
+                .ok_or(Errno::NOENT)?;
+            make_dir(
+                &CString::new(&bytes[..parent_length]).map_err(|_| Errno::INVAL)?,
+                Mode::from_raw_mode(0o755),
+            )?;
+            rustix::fs::mkdir(path, mode)
+        }
+        other => other,
+    }
+}
+
+fn make_file(path: &CStr, mode: Mode, content: &[u8]) -> Result<(), Errno> {
+    let truncate = if content.is_empty() {
+        OFlags::empty()
+    } else {
+        OFlags::TRUNC
+    };
+    let flags = OFlags::WRONLY
+        | OFlags::CREATE
+        | truncate
+        | OFlags::CLOEXEC
+        | OFlags::NOFOLLOW
+        | OFlags::NOCTTY
+        | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, mode)?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(Errno::EXIST);
+    }
+    let mut rest = content;
+    while !rest.is_empty() {
+        rest = &rest[rustix::io::write(&file, rest)?..];
+    }
+    Ok(())
+}
+
+fn stdio(path: &CStr) -> Result<(), Errno> {
+    let terminal = rustix::fs::open(
+        path,
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    rustix::stdio::dup2_stdin(&terminal)?;
+    rustix::stdio::dup2_stdout(&terminal)?;
+    rustix::stdio::dup2_stderr(&terminal)
+}
+
+fn keep_capabilities(keep: CapabilitySet) -> Result<(), Errno> {
+    for bit in 0..64u32 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if keep.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Past the last capability that this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    let has = rustix::thread::capabilities(None)?.permitted;
+    let sets = rustix::thread::CapabilitySets {
+        effective: has & keep,
+        permitted: has & keep,
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, sets)
+}
+
+fn joined(prefix: &CStr, rest: &CStr) -> CString {
+    CString::new([prefix.to_bytes(), rest.to_bytes()].concat()).unwrap_or_default()
+}
+
+/// A name for an open descriptor that mount(2) accepts (proc(5), `/proc/pid/fd/`).
+fn proc_path(fd: BorrowedFd<'_>) -> CString {
+    CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_travel() {
+        for report in [
+            Report::Terminal,
+            Report::Warning { step: 3, errno: 22 },
+            Report::Failed {
+                step: 70000,
+                errno: -1,
+            },
+            Report::NoExec { errno: 2 },
+        ] {
+            let decoded = Report::decode(&report.encode()).unwrap();
+            assert_eq!(decoded, report);
+        }
+        assert_eq!(Report::decode(b""), None);
+        assert_eq!(Report::decode(b"T1"), None);
+        assert_eq!(Report::decode(&[b'?'; 9]), None);
+    }
+}

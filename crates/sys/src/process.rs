@@ -1,0 +1,121 @@
+//! Making processes: clone(2) with namespaces and a pidfd, and unshare(2).
+#![allow(unsafe_code, reason = "clone and unshare have no safe wrapper")]
+
+use crate::error::{Error, Result, last};
+use rustix::thread::UnshareFlags;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// A set of namespace kinds (namespaces(7)), as `CLONE_NEW*` bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Namespaces(i32);
+
+#[allow(missing_docs, reason = "the constants are the namespaces' names")]
+impl Namespaces {
+    pub const NONE: Self = Self(0);
+    pub const USER: Self = Self(libc::CLONE_NEWUSER);
+    pub const PID: Self = Self(libc::CLONE_NEWPID);
+    pub const MOUNT: Self = Self(libc::CLONE_NEWNS);
+    pub const UTS: Self = Self(libc::CLONE_NEWUTS);
+    pub const IPC: Self = Self(libc::CLONE_NEWIPC);
+    pub const NET: Self = Self(libc::CLONE_NEWNET);
+    pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP);
+
+    /// The `CLONE_NEW*` bits.
+    pub const fn bits(self) -> i32 {
+        self.0
+    }
+
+    /// Whether all of `other` are in the set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl std::ops::BitOr for Namespaces {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Which side of [`clone_process`] this is.
+#[derive(Debug)]
+pub enum Cloned {
+    /// The caller: the child's PID and a pidfd on it (`None` where the kernel has no `CLONE_PIDFD`, before 5.2).
+    Parent {
+        /// As this process' PID namespace numbers it.
+        pid: i32,
+        /// Refers to the child, close-on-exec.
+        pidfd: Option<OwnedFd>,
+    },
+    /// The new process.
+    Child,
+}
+
+/// Makes a child with copies of everything, in new namespaces of the given kinds.
+///
+/// It behaves like fork(2) with namespaces, and the old clone(2) is enough for that: nothing here needs clone3.
+///
+/// # Errors
+/// `EAGAIN`: this process has other threads (checked here: after a fork of a threaded process, locks such as
+/// that of malloc may be held by threads that do not exist in the child), or the limit of processes is reached;
+/// `EPERM`, `ENOSPC`: namespaces are not permitted, or `user.max_*_namespaces` is used up.
+pub fn clone_process(namespaces: Namespaces) -> Result<Cloned> {
+    if thread_count() > 1 {
+        return Err(Error {
+            call: "clone",
+            args: "called from a process with threads".into(),
+            errno: rustix::io::Errno::AGAIN,
+        });
+    }
+    let mut pidfd: libc::c_int = -1;
+    let flags = libc::c_long::from(namespaces.0 | libc::CLONE_PIDFD | libc::SIGCHLD);
+    let null: libc::c_long = 0;
+    // On s390x the stack comes first (clone(2), "C library/kernel differences").
+    let (first, second) = if cfg!(target_arch = "s390x") {
+        (null, flags)
+    } else {
+        (flags, null)
+    };
+    // SAFETY: without CLONE_VM and with a null stack this is fork: the child has its own copy of all memory. There is
+    // one thread only, so no lock is held by somebody who does not exist in the child. `pidfd` outlives the call.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, &raw mut pidfd, null, null) };
+    match pid {
+        0 => Ok(Cloned::Child),
+        ..0 => Err(last("clone", format!("{:#x}", namespaces.0))),
+        _ => {
+            // SAFETY: the kernel has just made this descriptor for us, nobody else owns it.
+            let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+            Ok(Cloned::Parent {
+                pid: i32::try_from(pid).unwrap_or(i32::MAX),
+                pidfd,
+            })
+        }
+    }
+}
+
+/// Threads of this process, from `/proc/self/stat` (field 20). 1 where that cannot be read.
+fn thread_count() -> u32 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    fields
+        .split_whitespace()
+        .nth(17)
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1)
+}
+
+/// Moves this process into new namespaces of the given kinds (unshare(2)).
+///
+/// # Errors
+/// As for [`clone_process`].
+pub fn unshare(namespaces: Namespaces) -> Result<()> {
+    let flags = UnshareFlags::from_bits_retain(namespaces.0.cast_unsigned());
+    // SAFETY: the set holds namespaces only, never CLONE_FILES, CLONE_FS or CLONE_VM, so no thread loses anything that
+    // safe code relies on.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|errno| Error {
+        call: "unshare",
+        args: format!("{:#x}", namespaces.0),
+        errno,
+    })
+}
