@@ -29,13 +29,15 @@ printf 'busybox %s \\n \\l\n' "$NAME" > etc/issue
 printf 'export PATH=/sbin:/usr/sbin:/bin:/usr/bin\n' > etc/profile
 cat > etc/init.d/rcS <<'RCS'
 #!/bin/sh
-# What is mounted already (by a container system, say) is left alone.
-mountpoint -q /proc || mount -t proc proc /proc
-mountpoint -q /sys || mount -t sysfs sysfs /sys
-mountpoint -q /dev || mount -t devtmpfs dev /dev
+# What is mounted already (by a container system, say) is left alone. Debian's busybox has
+# no mountpoint, so the kernel's table has to tell.
+mounted() { grep -q " $1 " /proc/mounts; }
+test -e /proc/mounts || mount -t proc proc /proc
+mounted /sys || mount -t sysfs sysfs /sys
+mounted /dev || mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm
-mountpoint -q /dev/pts || mount -t devpts devpts /dev/pts
-mountpoint -q /run || mount -t tmpfs tmpfs /run
+mounted /dev/pts || mount -t devpts devpts /dev/pts
+mounted /run || mount -t tmpfs tmpfs /run
 hostname -F /etc/hostname
 RCS
 chmod 755 etc/init.d/rcS
