@@ -144,6 +144,41 @@ impl MachineCgroups {
     }
 }
 
+/// The `cgroup.procs` files of the cgroups that a process is in, where they can be reached from here.
+pub(crate) fn procs_files_of(pid: i32) -> Vec<PathBuf> {
+    let (Ok(mountinfo), Ok(membership)) = (
+        std::fs::read_to_string("/proc/self/mountinfo"),
+        std::fs::read_to_string(format!("/proc/{pid}/cgroup")),
+    ) else {
+        return Vec::new();
+    };
+    let mounted = hierarchies(&mountinfo);
+    membership
+        .lines()
+        .filter_map(|line| {
+            // cgroups(7), "/proc/[pid]/cgroup": hierarchy ID, controllers, path.
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (fields.next()?, fields.next()?);
+            let is_same = |hierarchy: &&Hierarchy| match controllers {
+                "" => hierarchy.is_v2,
+                names => {
+                    !hierarchy.is_v2
+                        && names
+                            .split(',')
+                            .all(|name| hierarchy.options.iter().any(|option| option == name))
+                }
+            };
+            let hierarchy = mounted.iter().find(is_same)?;
+            Some(
+                hierarchy
+                    .root
+                    .join(path.trim_start_matches('/'))
+                    .join("cgroup.procs"),
+            )
+        })
+        .collect()
+}
+
 /// Removes what machines of that path left in every hierarchy of this host.
 pub(crate) fn remove_everywhere(path: &str) -> Result<()> {
     let mountinfo =

@@ -38,7 +38,6 @@ pub(crate) struct Prepared {
     env: Vec<CString>,
     cwd: CString,
     steps: Vec<Step>,
-    inputs: Inputs,
     /// The place for writes of an ephemeral machine.
     tmpfs: Option<OwnedFd>,
 }
@@ -48,7 +47,7 @@ impl Prepared {
     ///
     /// # Errors
     /// The spec cannot be expressed: NUL bytes, unknown capabilities.
-    pub(crate) fn new(spec: &BootSpec, inputs: Inputs) -> Result<Self> {
+    pub(crate) fn new(spec: &BootSpec, inputs: &Inputs) -> Result<Self> {
         let invalid = |error: std::ffi::NulError| Error::Invalid {
             what: "argument or variable".into(),
             why: error.to_string(),
@@ -76,20 +75,13 @@ impl Prepared {
             argv,
             env,
             cwd,
-            steps: step::steps(spec, &inputs)?,
-            inputs,
+            steps: step::steps(spec, inputs)?,
             tmpfs,
         })
     }
-
-    /// The steps, for messages.
-    pub(crate) fn steps(&self) -> &[Step] {
-        &self.steps
-    }
 }
 
-/// Starts the machine's PID 1. `on_child` runs in the child instead of returning when the steps are done and a stub is to
-/// be PID 1.
+/// Starts the machine's PID 1: clones, sets up, waits until the program has replaced the child or the stub serves.
 ///
 /// # Errors
 /// The step that failed, or why the child could not be made. Nothing is left behind.
@@ -336,7 +328,7 @@ fn follow(
 }
 
 /// One datagram and the descriptors that came with it.
-fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
+pub(crate) fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDED))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = rustix::io::retry_on_intr(|| {

@@ -119,3 +119,17 @@ pub fn unshare(namespaces: Namespaces) -> Result<()> {
         errno,
     })
 }
+
+/// Takes over a descriptor that this process was started with, by its number. `None`: no such descriptor is open, or it
+/// is one of the three standard ones.
+pub fn inherited_fd(number: i32) -> Option<OwnedFd> {
+    // SAFETY: F_GETFD changes nothing.
+    if number < 3 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: the descriptor is open, and whoever started this process made it over to us; called once per number, early
+    // in main, before anything else of ours can have opened it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
+    Some(fd)
+}

@@ -10,7 +10,7 @@ mod run;
 
 pub use plan::{Inputs, steps};
 pub use privileges::{DEFAULT_CAPABILITIES, capability_set};
-pub(crate) use run::{Context, Report};
+pub(crate) use run::{Context, Report, keep_capabilities};
 
 use rustix::mount::MountFlags;
 use std::ffi::CString;
@@ -28,6 +28,7 @@ pub struct Held(pub usize);
 /// [`Step::PivotRoot`]; absolute ones are in the machine after it, where the kernel confines every symlink of the
 /// tree to the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each step's text names its fields")]
 pub enum Step {
     /// Become uid 0, gid 0 without further groups in the new user namespace, so that what follows is owned by its root.
     BecomeRoot,

@@ -346,7 +346,7 @@ fn stdio(path: &CStr) -> Result<(), Errno> {
     rustix::stdio::dup2_stderr(&terminal)
 }
 
-fn keep_capabilities(keep: CapabilitySet) -> Result<(), Errno> {
+pub(crate) fn keep_capabilities(keep: CapabilitySet) -> Result<(), Errno> {
     for bit in 0..64u32 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         if keep.contains(capability) {

@@ -1,0 +1,367 @@
+//! The way into a running machine: a process of ours enters the namespaces and cgroups of its PID 1, takes the machine's
+//! capabilities and system-call filter upon itself, and executes a program there. No D-Bus, no cooperation of the init.
+
+use crate::cgroup;
+use crate::error::{At, Error, Result};
+use crate::registry;
+use crate::seccomp;
+use crate::step::{Report, capability_set};
+use repot_model::{IdMap, Network, RuntimeState};
+use repot_sys::{Cloned, Instruction, Namespaces, clone_process};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::thread::{CapabilitySet, ThreadNameSpaceType};
+use std::ffi::CString;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What to run in a machine.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// argv; argv[0] is looked up in `PATH` of `env` if it holds no slash and `program` is not given.
+    pub argv: Vec<String>,
+    /// The program, if it is not `argv[0]` (a login shell is called `-bash`).
+    pub program: Option<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Working directory; `/` if it cannot be entered.
+    pub cwd: String,
+    /// User ID in the machine.
+    pub uid: u32,
+    /// Primary group ID in the machine.
+    pub gid: u32,
+    /// Further group IDs in the machine.
+    pub groups: Vec<u32>,
+    /// Standard input, output and error.
+    pub stdio: JoinStdio,
+}
+
+/// Standard input, output and error of what runs in a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinStdio {
+    /// Those of the caller.
+    Inherit,
+    /// A new pty from the machine's devpts, as controlling terminal.
+    Pty,
+    /// The machine's console, as controlling terminal.
+    Console,
+}
+
+/// A program that runs in a machine.
+#[derive(Debug)]
+pub struct Joined {
+    pid: Pid,
+    /// The master of its pty, for [`JoinStdio::Pty`].
+    pub master: Option<OwnedFd>,
+}
+
+/// What is prepared before the fork.
+struct Prepared {
+    argv: Vec<CString>,
+    program: Option<CString>,
+    env: Vec<CString>,
+    cwd: CString,
+    groups: Vec<Gid>,
+    filters: Vec<Vec<Instruction>>,
+    keep: CapabilitySet,
+}
+
+/// A running machine's PID 1, by a descriptor that cannot come to mean another process.
+///
+/// # Errors
+/// [`Error::NotRunning`] if it has ended meanwhile.
+pub fn leader(state: &RuntimeState) -> Result<OwnedFd> {
+    let gone = || Error::NotRunning(state.spec.name.clone());
+    let pid = Pid::from_raw(state.leader_pid).ok_or_else(gone)?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
+    // The number may have been given to another process between the state's writing and here.
+    if registry::start_time(state.leader_pid) == Some(state.leader_start) {
+        Ok(pidfd)
+    } else {
+        Err(gone())
+    }
+}
+
+/// Runs a program in a machine.
+///
+/// # Errors
+/// The machine has ended, its namespaces cannot be entered, or the program cannot be executed.
+pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
+    let pidfd = leader(state)?;
+    let prepared = prepare(state, join)?;
+    let cgroups = cgroup::procs_files_of(state.leader_pid);
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .at("making", "a socket pair")?;
+    let pid = match clone_process(Namespaces::NONE)? {
+        Cloned::Child => {
+            drop(ours);
+            for file in &cgroups {
+                // A hierarchy where the machine has no cgroup, or one with controllers below it, is left alone.
+                let _ = std::fs::write(
+                    file,
+                    rustix::process::getpid().as_raw_nonzero().get().to_string(),
+                );
+            }
+            middle(state, join, &prepared, &pidfd, &theirs)
+        }
+        Cloned::Parent { pid, .. } => {
+            Pid::from_raw(pid).ok_or_else(|| Error::NotRunning(state.spec.name.clone()))?
+        }
+    };
+    drop(theirs);
+    let mut joined = Joined { pid, master: None };
+    match follow(&ours, &mut joined) {
+        Ok(()) => Ok(joined),
+        Err(errno) => {
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            let program = join
+                .program
+                .as_ref()
+                .or(join.argv.first())
+                .cloned()
+                .unwrap_or_default();
+            Err(Error::Exec { program, errno })
+        }
+    }
+}
+
+fn prepare(state: &RuntimeState, join: &Join) -> Result<Prepared> {
+    let invalid = |error: std::ffi::NulError| Error::Invalid {
+        what: "argument or variable".into(),
+        why: error.to_string(),
+    };
+    let cstrings = |texts: Vec<String>| {
+        texts
+            .into_iter()
+            .map(CString::new)
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(invalid)
+    };
+    Ok(Prepared {
+        argv: cstrings(join.argv.clone())?,
+        program: join
+            .program
+            .clone()
+            .map(CString::new)
+            .transpose()
+            .map_err(invalid)?,
+        env: cstrings(
+            join.env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+        )?,
+        cwd: CString::new(join.cwd.as_str()).map_err(invalid)?,
+        groups: join.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
+        filters: seccomp::default_filters()?,
+        keep: capability_set(&state.spec.capabilities)?,
+    })
+}
+
+/// Reads the reports until the program runs.
+fn follow(socket: &OwnedFd, joined: &mut Joined) -> std::result::Result<(), Errno> {
+    loop {
+        let mut bytes = [0u8; 16];
+        let (length, mut fds) =
+            crate::launch::receive(socket, &mut bytes).map_err(|_| Errno::IO)?;
+        if length == 0 {
+            return Ok(());
+        }
+        match Report::decode(&bytes[..length]) {
+            Some(Report::Terminal) => joined.master = fds.pop(),
+            Some(Report::Warning { .. }) => {}
+            Some(Report::Failed { errno, .. } | Report::NoExec { errno }) => {
+                return Err(Errno::from_raw_os_error(errno));
+            }
+            None => return Err(Errno::PROTO),
+        }
+    }
+}
+
+fn report(socket: &OwnedFd, report: Report) {
+    let _ = rustix::net::send(socket, &report.encode(), SendFlags::NOSIGNAL);
+}
+
+/// The process between: enters the namespaces, starts the program (a PID namespace takes effect for children only,
+/// pid_namespaces(7)), waits for it, ends with its status.
+fn middle(
+    state: &RuntimeState,
+    join: &Join,
+    prepared: &Prepared,
+    pidfd: &OwnedFd,
+    socket: &OwnedFd,
+) -> ! {
+    // What runs in the machine must not reach this process, which is from outside: neither by ptrace nor by /proc/PID.
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let _ = repot_sys::cloexec_from(3);
+    let mut types = ThreadNameSpaceType::PROCESS_ID
+        | ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::CONTROL_GROUP;
+    if !matches!(state.spec.idmap, IdMap::Host { .. }) {
+        types |= ThreadNameSpaceType::USER;
+    }
+    if state.spec.network == Network::None {
+        types |= ThreadNameSpaceType::NETWORK;
+    }
+    let entered = rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), types);
+    // The change of user namespace may have cleared it (prctl(2)).
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let child = entered
+        .map_err(|errno| (0, errno))
+        .and_then(|()| clone_process(Namespaces::NONE).map_err(|error| (1, error.errno)));
+    match child {
+        Err((step, errno)) => {
+            report(
+                socket,
+                Report::Failed {
+                    step,
+                    errno: errno.raw_os_error(),
+                },
+            );
+            repot_sys::exit_now(126)
+        }
+        Ok(Cloned::Child) => {
+            let errno = program(join, prepared, socket);
+            report(
+                socket,
+                Report::NoExec {
+                    errno: errno.raw_os_error(),
+                },
+            );
+            repot_sys::exit_now(127)
+        }
+        Ok(Cloned::Parent { pid, .. }) => {
+            // Only the program's copy of the socket counts from here on, and only the program holds the caller's files.
+            let _ = repot_sys::close_from(0);
+            wait_for(pid)
+        }
+    }
+}
+
+fn wait_for(pid: i32) -> ! {
+    loop {
+        match rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => repot_sys::exit_now(u8::try_from(code).unwrap_or(255)),
+                (_, Some(signal)) => repot_sys::exit_now(u8::try_from(128 + signal).unwrap_or(255)),
+                _ => {}
+            },
+            Err(Errno::INTR) | Ok(None) => {}
+            Err(_) => repot_sys::exit_now(255),
+        }
+    }
+}
+
+/// The process in the machine. Returns an errno only on failure.
+fn program(join: &Join, prepared: &Prepared, socket: &OwnedFd) -> Errno {
+    match settle(join, prepared, socket) {
+        Err(errno) => errno,
+        Ok(()) => match &prepared.program {
+            Some(program) => repot_sys::exec(program, &prepared.argv, &prepared.env).errno,
+            None => crate::stub::exec_in_path(&prepared.argv, &prepared.env),
+        },
+    }
+}
+
+fn settle(join: &Join, prepared: &Prepared, socket: &OwnedFd) -> std::result::Result<(), Errno> {
+    let _ = repot_sys::new_session_keyring();
+    // In a user namespace the caller is nobody until it says who it is.
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    match join.stdio {
+        JoinStdio::Inherit => {}
+        JoinStdio::Pty => control(&new_pty(socket)?)?,
+        JoinStdio::Console => control(&open_terminal(c"/dev/console")?)?,
+    }
+    for filter in &prepared.filters {
+        repot_sys::install_filter(filter).map_err(|error| error.errno)?;
+    }
+    crate::step::keep_capabilities(prepared.keep)?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    if join.uid != 0 || join.gid != 0 || !prepared.groups.is_empty() {
+        rustix::thread::set_thread_groups(&prepared.groups)?;
+        let (uid, gid) = (Uid::from_raw(join.uid), Gid::from_raw(join.gid));
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    }
+    if rustix::process::chdir(&prepared.cwd).is_err() {
+        rustix::process::chdir(c"/")?;
+    }
+    repot_sys::reset_signals();
+    Ok(())
+}
+
+/// A pty from the machine's devpts as it is now: the init may have mounted another over the one that it was started with.
+/// Its master goes to the caller.
+fn new_pty(socket: &OwnedFd) -> std::result::Result<OwnedFd, Errno> {
+    let master = open_terminal(c"/dev/pts/ptmx").or_else(|_| open_terminal(c"/dev/ptmx"))?;
+    rustix::pty::unlockpt(&master)?;
+    let slave = open_terminal(&rustix::pty::ptsname(&master, Vec::new())?)?;
+    let fds = [master.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(
+        socket,
+        &[IoSlice::new(&Report::Terminal.encode())],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(slave)
+}
+
+/// Opens a device of the machine that claims to be a terminal; anything else is not waited for (NONBLOCK) and refused.
+fn open_terminal(path: &std::ffi::CStr) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::CharacterDevice {
+        return Err(Errno::NOTTY);
+    }
+    rustix::io::ioctl_fionbio(&file, false)?;
+    Ok(file)
+}
+
+/// Makes a terminal the controlling one of a new session, and standard input, output and error.
+fn control(terminal: &OwnedFd) -> std::result::Result<(), Errno> {
+    rustix::process::setsid()?;
+    rustix::process::ioctl_tiocsctty(terminal)?;
+    rustix::stdio::dup2_stdin(terminal)?;
+    rustix::stdio::dup2_stdout(terminal)?;
+    rustix::stdio::dup2_stderr(terminal)
+}
+
+impl Joined {
+    /// Waits for the program; its exit status, or 128 plus the number of the signal that ended it.
+    ///
+    /// # Errors
+    /// The process cannot be waited for.
+    pub fn wait(self) -> Result<u8> {
+        let (_, status) = rustix::io::retry_on_intr(|| {
+            rustix::process::waitpid(Some(self.pid), WaitOptions::empty())
+        })
+        .at("waiting for", "the program in the machine")?
+        .ok_or_else(|| {
+            Error::Supervisor("the program in the machine cannot be waited for".into())
+        })?;
+        let code = status
+            .exit_status()
+            .or(status.terminating_signal().map(|signal| 128 + signal))
+            .unwrap_or(255);
+        Ok(u8::try_from(code).unwrap_or(255))
+    }
+}

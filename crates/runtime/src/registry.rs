@@ -1,0 +1,204 @@
+//! Which machines there are and which run: records on disk, run-time state, locks; and the collection of what a crash left.
+
+use crate::cgroup;
+use crate::dirs::Dirs;
+use crate::error::{At, Error, Result};
+use repot_model::{MachineName, MachineRecord, RuntimeState, STATE_VERSION, Status};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+/// How a machine last ended: `machines/NAME/last.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// How it ended.
+    pub status: Status,
+    /// Seconds since the epoch.
+    pub ended_s: u64,
+}
+
+/// An exclusive claim on a machine's name, held until dropped, and by the supervisor for as long as the machine runs.
+#[derive(Debug)]
+pub struct MachineLock(pub(crate) OwnedFd);
+
+/// Creates a directory and its parents, for the owner only.
+pub(crate) fn make_private_dir(path: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .at("creating", path)
+}
+
+/// Claims a machine.
+///
+/// # Errors
+/// [`Error::AlreadyRunning`] or [`Error::Busy`] when somebody else has it.
+pub fn lock(dirs: &Dirs, name: &MachineName) -> Result<MachineLock> {
+    match try_lock(dirs, name)? {
+        Some(lock) => Ok(lock),
+        None if running(dirs, name).is_some() => Err(Error::AlreadyRunning(name.clone())),
+        None => Err(Error::Busy(name.clone())),
+    }
+}
+
+fn try_lock(dirs: &Dirs, name: &MachineName) -> Result<Option<MachineLock>> {
+    let path = dirs.lock_file(name);
+    if let Some(parent) = path.parent() {
+        make_private_dir(parent)?;
+    }
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).at("opening", &path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(MachineLock(file))),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno).at("locking", path),
+    }
+}
+
+/// Writes a document to a temporary name, then renames it: readers see the old one or the new one.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+    let text = serde_json::to_vec_pretty(value).map_err(|error| Error::State {
+        path: path.to_owned(),
+        why: error.to_string(),
+    })?;
+    std::fs::write(&temporary, text).at("writing", &temporary)?;
+    std::fs::rename(&temporary, path).at("writing", path)
+}
+
+/// Reads a document of ours. `None`: there is no such file.
+pub fn read_json<T: DeserializeOwned>(path: &Path, known_version: u32) -> Result<Option<T>> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).at("reading", path),
+    };
+    let damaged = |error: serde_json::Error| Error::State {
+        path: path.to_owned(),
+        why: error.to_string(),
+    };
+    let found = serde_json::from_slice::<Versioned>(&text)
+        .map_err(damaged)?
+        .version;
+    if found != u64::from(known_version) {
+        return Err(Error::StateVersion {
+            path: path.to_owned(),
+            found,
+            known: known_version,
+        });
+    }
+    serde_json::from_slice(&text).map(Some).map_err(damaged)
+}
+
+/// The record of a machine, if there is one.
+pub fn record(dirs: &Dirs, name: &MachineName) -> Result<Option<MachineRecord>> {
+    read_json(&dirs.machine(name).join("machine.json"), STATE_VERSION)
+}
+
+/// Keeps the record of a machine.
+pub fn write_record(dirs: &Dirs, record: &MachineRecord) -> Result<()> {
+    let dir = dirs.machine(&record.name);
+    make_private_dir(&dir)?;
+    write_json(&dir.join("machine.json"), record)
+}
+
+/// How a machine last ended, if that is known.
+pub fn last_run(dirs: &Dirs, name: &MachineName) -> Option<LastRun> {
+    serde_json::from_slice(&std::fs::read(dirs.machine(name).join("last.json")).ok()?).ok()
+}
+
+/// The state of a machine that runs now.
+pub fn running(dirs: &Dirs, name: &MachineName) -> Option<RuntimeState> {
+    let state: RuntimeState =
+        read_json(&dirs.running(name).join("state.json"), STATE_VERSION).ok()??;
+    (start_time(state.supervisor_pid)? == state.supervisor_start).then_some(state)
+}
+
+/// All machines with a record or a run-time state, by name.
+pub fn names(dirs: &Dirs) -> Vec<MachineName> {
+    let mut names: Vec<MachineName> = [dirs.machines(), dirs.run.clone()]
+        .iter()
+        .filter_map(|dir| std::fs::read_dir(dir).ok())
+        .flat_map(|entries| {
+            entries
+                .flatten()
+                .filter_map(|entry| MachineName::new(entry.file_name().to_str()?).ok())
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// When a process started, in clock ticks since boot (proc_pid_stat(5), field 22). `None`: there is no such process.
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    // A zombie holds its number, but it is over.
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// Cleans up after supervisors that were killed: processes, cgroups, run-time state. Machines that somebody holds are
+/// left alone.
+pub fn collect_garbage(dirs: &Dirs) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(&dirs.run) else {
+        return Ok(());
+    };
+    for name in entries
+        .flatten()
+        .filter_map(|entry| MachineName::new(entry.file_name().to_str()?).ok())
+    {
+        if let Some(lock) = try_lock(dirs, &name)? {
+            sweep(dirs, &name)?;
+            drop(lock);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the run-time state of a machine whose lock the caller holds, and whatever still runs of it.
+pub(crate) fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
+    let dir = dirs.running(name);
+    if !dir.exists() {
+        return Ok(());
+    }
+    // The state as it is, not only that of a living supervisor.
+    if let Ok(Some(state)) = read_json::<RuntimeState>(&dir.join("state.json"), STATE_VERSION) {
+        if start_time(state.leader_pid) == Some(state.leader_start)
+            && let Some(pid) = rustix::process::Pid::from_raw(state.leader_pid)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        cgroup::remove_everywhere(&state.spec.cgroup.path)?;
+        if state.spec.root.overlay == repot_model::Overlay::Ephemeral {
+            let kept = dirs.machine(name);
+            if kept.exists() {
+                std::fs::remove_dir_all(&kept).at("removing", kept)?;
+            }
+        }
+    } else {
+        cgroup::remove_everywhere(&cgroup_path(name))?;
+    }
+    std::fs::remove_dir_all(&dir).at("removing", dir)
+}
+
+/// Removes cgroups of that path that an earlier machine left.
+pub(crate) fn cgroup_leftovers(path: &str) -> Result<()> {
+    cgroup::remove_everywhere(path)
+}
+
+/// Where a machine's cgroup is, below the root of each hierarchy.
+pub fn cgroup_path(name: &MachineName) -> String {
+    format!("repot/{name}")
+}

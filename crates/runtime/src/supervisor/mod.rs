@@ -1,0 +1,557 @@
+//! The supervisor: one small process per machine, the parent of its PID 1.
+//!
+//! It holds the console and idle terminals, keeps the log, sees readiness, shows the console to clients, restarts the
+//! machine when it reboots, and removes everything when it ends. It draws no conclusions about distributions: all of
+//! that is in the boot spec.
+
+mod log;
+mod prompt;
+mod readiness;
+
+use crate::cgroup::MachineCgroups;
+use crate::dirs::Dirs;
+use crate::error::{At, Result};
+use crate::launch::{Launched, Prepared, launch};
+use crate::protocol::{self, Event, NOTIFY, PACKET, Request};
+use crate::registry::{self, LastRun};
+use crate::step::Inputs;
+use log::ConsoleLog;
+use readiness::{Decision, Readiness};
+use repot_model::{
+    BootSpec, MachineState, Overlay, Ready, ReadySign, RuntimeState, STATE_VERSION, Status,
+    TerminalRole,
+};
+use repot_sys::SignalSet;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::SocketType;
+use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
+const SIGCHLD: i32 = 17;
+
+/// A machine that restarts this often within [`FAST`] of its start is stopped.
+const MAX_FAST_REBOOTS: u32 = 5;
+const FAST: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Supervises one machine from its start to its end.
+///
+/// # Errors
+/// The machine could not be started. The same was told to `starter`.
+pub fn supervise(dirs: &Dirs, spec: BootSpec, lock: OwnedFd, starter: OwnedFd) -> Result<()> {
+    let result = Supervisor::start(dirs, spec, &starter);
+    match result {
+        Ok(mut supervisor) => {
+            supervisor.clients.push(Client {
+                socket: starter,
+                is_attached: false,
+                awaits_ready: false,
+            });
+            supervisor.broadcast(&Event::Started, |_| true);
+            supervisor.serve();
+            supervisor.finish();
+            drop(lock);
+            Ok(())
+        }
+        Err(error) => {
+            let _ = protocol::post(&starter, &Event::Failed(error.to_string()).encode());
+            Err(error)
+        }
+    }
+}
+
+/// A command that is connected.
+#[derive(Debug)]
+struct Client {
+    socket: OwnedFd,
+    is_attached: bool,
+    awaits_ready: bool,
+}
+
+/// A pty of the machine.
+#[derive(Debug)]
+struct Console {
+    master: OwnedFd,
+    /// Held open, since inits close the console on purpose and a master without slaves reports a hang-up.
+    _slave: Option<OwnedFd>,
+    role: TerminalRole,
+}
+
+#[derive(Debug)]
+struct Supervisor<'a> {
+    dirs: &'a Dirs,
+    spec: BootSpec,
+    prepared: Prepared,
+    cgroups: MachineCgroups,
+    machine: Launched,
+    consoles: Vec<Console>,
+    size: Option<Winsize>,
+    clients: Vec<Client>,
+    listener: OwnedFd,
+    notify: OwnedFd,
+    signals: OwnedFd,
+    log: ConsoleLog,
+    readiness: Readiness,
+    state: RuntimeState,
+    booted: Instant,
+    /// What a command has announced: the next end of PID 1 is a reboot (`true`) or a power-off (`false`).
+    intent: Option<bool>,
+    fast_reboots: u32,
+    login: Option<std::process::Child>,
+    ended: Option<Status>,
+}
+
+impl<'a> Supervisor<'a> {
+    fn start(dirs: &'a Dirs, spec: BootSpec, _starter: &OwnedFd) -> Result<Self> {
+        let dir = dirs.running(&spec.name);
+        registry::make_private_dir(&dir)?;
+        let set = SignalSet::of(&[SIGHUP, SIGINT, SIGTERM, SIGCHLD]);
+        repot_sys::block_signals(&set)?;
+        let signals = repot_sys::signal_fd(&set)?;
+        let listener = protocol::bound(&dir, protocol::CONTROL, SocketType::SEQPACKET, 0o600)?;
+        rustix::net::listen(&listener, 16).at("listening on", dir.join(protocol::CONTROL))?;
+        let notify = protocol::bound(&dir, NOTIFY, SocketType::DGRAM, 0o666)?;
+        rustix::net::sockopt::set_socket_passcred(&notify, true)
+            .at("setting up", dir.join(NOTIFY))?;
+        let uses_notify = spec
+            .needs
+            .as_ref()
+            .is_some_and(|needs| needs.ready == ReadySign::Notify);
+        let inputs = Inputs {
+            staging: dir.clone(),
+            notify_socket: uses_notify.then(|| dir.join(NOTIFY)),
+            host_os_release: std::fs::read_to_string("/etc/os-release")
+                .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
+                .unwrap_or_default(),
+            bind_is_dir: spec
+                .binds
+                .iter()
+                .map(|bind| bind.host_path.is_dir())
+                .collect(),
+        };
+        let prepared = Prepared::new(&spec, &inputs)?;
+        let log_dir = if spec.root.overlay == Overlay::Ephemeral {
+            dir.clone()
+        } else {
+            dirs.machine(&spec.name)
+        };
+        registry::make_private_dir(&log_dir)?;
+        let supervisor_start =
+            registry::start_time(rustix::process::getpid().as_raw_nonzero().get()).unwrap_or(0);
+        let mut state = RuntimeState {
+            version: STATE_VERSION,
+            supervisor_pid: rustix::process::getpid().as_raw_nonzero().get(),
+            supervisor_start,
+            leader_pid: 0,
+            leader_start: 0,
+            state: MachineState::Starting,
+            ready: None,
+            booted_s: now_s(),
+            boots: 1,
+            spec: spec.clone(),
+        };
+        // Written before anything is started: after a crash, the next command knows what to look for.
+        registry::write_json(&dir.join("state.json"), &state)?;
+        registry::cgroup_leftovers(&spec.cgroup.path)?;
+        let started = MachineCgroups::create(&spec.cgroup, &spec.idmap).and_then(|cgroups| {
+            match launch(&spec, &prepared, &cgroups) {
+                Ok(machine) => Ok((cgroups, machine)),
+                Err(error) => {
+                    let _ = cgroups.remove();
+                    Err(error)
+                }
+            }
+        });
+        let (cgroups, mut machine) = started.inspect_err(|_| {
+            let _ = std::fs::remove_dir_all(&dir);
+        })?;
+        note_leader(&mut state, &machine);
+        registry::write_json(&dir.join("state.json"), &state)?;
+        let booted = Instant::now();
+        let consoles = consoles(&mut machine, &spec, None);
+        Ok(Self {
+            dirs,
+            readiness: readiness_of(&spec, booted),
+            log: ConsoleLog::start(&log_dir),
+            spec,
+            prepared,
+            cgroups,
+            machine,
+            consoles,
+            size: None,
+            clients: Vec::new(),
+            listener,
+            notify,
+            signals,
+            state,
+            booted,
+            intent: None,
+            fast_reboots: 0,
+            login: None,
+            ended: None,
+        })
+    }
+
+    /// The loop: until PID 1 has ended for good.
+    fn serve(&mut self) {
+        while self.ended.is_none() {
+            let timeout = self.decide();
+            let mut fds = vec![
+                poll_in(&self.signals),
+                poll_in(&self.listener),
+                poll_in(&self.notify),
+            ];
+            fds.extend(self.consoles.iter().map(|console| poll_in(&console.master)));
+            fds.extend(self.clients.iter().map(|client| poll_in(&client.socket)));
+            let until = timeout.map(|at| timespec(at.saturating_duration_since(Instant::now())));
+            if let Err(errno) = rustix::event::poll(&mut fds, until.as_ref()) {
+                if errno != Errno::INTR {
+                    // Nothing can be waited for any more, which leaves only an orderly end.
+                    self.kill();
+                }
+                continue;
+            }
+            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            drop(fds);
+            let (consoles, clients) = (self.consoles.len(), self.clients.len());
+            for number in (0..consoles).filter(|number| ready[3 + number]) {
+                self.read_console(number);
+            }
+            let mut gone: Vec<usize> = (0..clients)
+                .filter(|number| ready[3 + consoles + number] && !self.serve_client(*number))
+                .collect();
+            while let Some(number) = gone.pop() {
+                self.clients.remove(number);
+            }
+            if ready[1] {
+                self.accept();
+            }
+            if ready[2] {
+                self.read_notify();
+            }
+            // Last, since the end of PID 1 changes everything else.
+            if ready[0] {
+                self.take_signals();
+            }
+        }
+    }
+
+    /// Readiness and the offer of a login; the time to look again.
+    fn decide(&mut self) -> Option<Instant> {
+        loop {
+            let master = self.consoles.first().map(|console| &console.master);
+            let is_served =
+                || master.is_none_or(|master| rustix::termios::tcgetsid(master).is_ok());
+            match self.readiness.decide(Instant::now(), is_served) {
+                Decision::Wait(until) => return until,
+                Decision::Ready(ready) => self.became_ready(ready),
+                Decision::OfferLogin => self.offer_login(),
+            }
+        }
+    }
+
+    fn became_ready(&mut self, ready: Ready) {
+        if self.state.state == MachineState::Starting {
+            self.state.state = MachineState::Running;
+        }
+        self.state.ready = Some(ready.clone());
+        self.write_state();
+        self.broadcast(&Event::Ready(ready), |client| client.awaits_ready);
+        self.clients
+            .iter_mut()
+            .for_each(|client| client.awaits_ready = false);
+    }
+
+    /// Nobody answers on the console: a process of ours enters the machine and runs its getty or login there.
+    fn offer_login(&mut self) {
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .args(["console-login", self.spec.name.as_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self.login = command.spawn().ok();
+    }
+
+    fn write_state(&self) {
+        // A full /run must not stop a machine; the state in memory stays right.
+        let _ = registry::write_json(
+            &self.dirs.running(&self.spec.name).join("state.json"),
+            &self.state,
+        );
+    }
+
+    fn read_console(&mut self, number: usize) {
+        let mut buffer = [0u8; PACKET - 1];
+        let console = &self.consoles[number];
+        let length = match rustix::io::read(&console.master, &mut buffer) {
+            Ok(length) => length,
+            Err(_) => return,
+        };
+        if console.role == TerminalRole::Idle {
+            return;
+        }
+        let bytes = &buffer[..length];
+        self.log.append(bytes);
+        self.readiness.output(bytes, Instant::now());
+        self.broadcast(&Event::Output(bytes.to_vec()), |client| client.is_attached);
+    }
+
+    fn broadcast(&mut self, event: &Event, to: impl Fn(&Client) -> bool) {
+        let packet = event.encode();
+        for client in self.clients.iter().filter(|client| to(client)) {
+            // One that has gone is noticed by poll.
+            let _ = protocol::post(&client.socket, &packet);
+        }
+    }
+
+    fn accept(&mut self) {
+        use rustix::net::SocketFlags;
+        while let Ok(socket) =
+            rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        {
+            self.clients.push(Client {
+                socket,
+                is_attached: false,
+                awaits_ready: false,
+            });
+        }
+    }
+
+    /// One packet of a client. `false`: it has gone.
+    fn serve_client(&mut self, number: usize) -> bool {
+        let mut packet = [0u8; PACKET];
+        let client = &mut self.clients[number];
+        let length = match rustix::net::recv(
+            &client.socket,
+            &mut packet,
+            rustix::net::RecvFlags::DONTWAIT,
+        ) {
+            Ok((0, _)) => return false,
+            Ok((length, _)) => length,
+            Err(Errno::AGAIN | Errno::INTR) => return true,
+            Err(_) => return false,
+        };
+        match Request::decode(&packet[..length]) {
+            Some(Request::Attach) => client.is_attached = true,
+            Some(Request::Input(bytes)) => {
+                if let Some(console) = self.consoles.first() {
+                    // A full input queue drops keys, as a real terminal does.
+                    let _ = rustix::io::write(&console.master, &bytes);
+                }
+            }
+            Some(Request::Size(size)) => {
+                self.size = Some(size);
+                for console in &self.consoles {
+                    let _ = rustix::termios::tcsetwinsize(&console.master, size);
+                }
+            }
+            Some(Request::AwaitReady) => match &self.state.ready {
+                Some(ready) if self.readiness.is_ready() => {
+                    let packet = Event::Ready(ready.clone()).encode();
+                    return protocol::post(&client.socket, &packet).is_ok();
+                }
+                _ => client.awaits_ready = true,
+            },
+            Some(Request::Stopping { reboot }) => {
+                self.intent = Some(reboot);
+                self.state.state = MachineState::Stopping;
+                self.write_state();
+            }
+            None => return false,
+        }
+        true
+    }
+
+    fn read_notify(&mut self) {
+        let mut bytes = [0u8; 4096];
+        while let Some((length, pid)) = protocol::receive_with_pid(&self.notify, &mut bytes) {
+            // Anybody in the machine may write to the socket; only PID 1 speaks for it.
+            if pid == self.machine.pid
+                && bytes[..length]
+                    .split(|byte| *byte == b'\n')
+                    .any(|line| line == b"READY=1")
+            {
+                self.readiness.notify();
+            }
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(signal)) = repot_sys::take_signal(&self.signals) {
+            match signal {
+                SIGCHLD => self.reap(),
+                // The host shuts down, or an administrator wants the machine gone: ask its init first.
+                SIGTERM | SIGINT if self.intent.is_none() => {
+                    self.intent = Some(false);
+                    let spawned = Command::new("/proc/self/exe")
+                        .args(["stop", self.spec.name.as_str()])
+                        .stdin(Stdio::null())
+                        .stdout(Stdio::null())
+                        .stderr(Stdio::null())
+                        .spawn();
+                    if spawned.is_err() {
+                        self.kill();
+                    }
+                }
+                SIGTERM | SIGINT => self.kill(),
+                _ => {}
+            }
+        }
+    }
+
+    fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.machine.pidfd, Signal::KILL);
+    }
+
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if Some(pid) == Pid::from_raw(self.machine.pid) {
+                self.leader_ended(match (status.exit_status(), status.terminating_signal()) {
+                    (Some(0), _) | (_, Some(SIGINT)) => Status::PoweredOff,
+                    (_, Some(SIGHUP)) => Status::Rebooted,
+                    (Some(code), _) => Status::Exited(u8::try_from(code).unwrap_or(255)),
+                    (_, signal) => Status::Killed(u8::try_from(signal.unwrap_or(0)).unwrap_or(0)),
+                });
+            } else if self
+                .login
+                .as_ref()
+                .is_some_and(|login| i64::from(login.id()) == i64::from(pid.as_raw_nonzero().get()))
+            {
+                self.login = None;
+            }
+        }
+    }
+
+    /// PID 1 has ended: the kernel has killed everything else in the machine.
+    fn leader_ended(&mut self, status: Status) {
+        for number in 0..self.consoles.len() {
+            // What it said last is still in the ptys.
+            for _ in 0..64 {
+                let mut ready = [poll_in(&self.consoles[number].master)];
+                if !matches!(
+                    rustix::event::poll(&mut ready, Some(&timespec(std::time::Duration::ZERO))),
+                    Ok(1)
+                ) || !ready[0].revents().contains(PollFlags::IN)
+                {
+                    break;
+                }
+                self.read_console(number);
+            }
+        }
+        let restarts = self.intent.take().unwrap_or(status == Status::Rebooted);
+        self.fast_reboots = if self.booted.elapsed() < FAST {
+            self.fast_reboots + 1
+        } else {
+            0
+        };
+        if !restarts || self.fast_reboots >= MAX_FAST_REBOOTS {
+            self.ended = Some(status);
+            return;
+        }
+        self.broadcast(&Event::Rebooting, |_| true);
+        if let Err(error) = self.relaunch() {
+            self.broadcast(&Event::Failed(error.to_string()), |_| true);
+            self.ended = Some(status);
+        }
+    }
+
+    fn relaunch(&mut self) -> Result<()> {
+        self.cgroups.remove()?;
+        self.cgroups = MachineCgroups::create(&self.spec.cgroup, &self.spec.idmap)?;
+        self.machine = launch(&self.spec, &self.prepared, &self.cgroups)?;
+        self.consoles = consoles(&mut self.machine, &self.spec, self.size);
+        self.booted = Instant::now();
+        self.readiness = readiness_of(&self.spec, self.booted);
+        note_leader(&mut self.state, &self.machine);
+        self.state.state = MachineState::Starting;
+        self.state.ready = None;
+        self.state.booted_s = now_s();
+        self.state.boots += 1;
+        self.write_state();
+        Ok(())
+    }
+
+    /// Removes what the machine used, then tells everybody.
+    fn finish(mut self) {
+        let status = self.ended.unwrap_or(Status::Killed(9));
+        self.consoles.clear();
+        let _ = self.cgroups.remove();
+        let kept = self.dirs.machine(&self.spec.name);
+        if self.spec.root.overlay == Overlay::Ephemeral {
+            let _ = std::fs::remove_dir_all(&kept);
+        } else {
+            let _ = registry::write_json(
+                &kept.join("last.json"),
+                &LastRun {
+                    status,
+                    ended_s: now_s(),
+                },
+            );
+        }
+        let _ = std::fs::remove_dir_all(self.dirs.running(&self.spec.name));
+        self.broadcast(&Event::Ended(status), |_| true);
+    }
+}
+
+fn readiness_of(spec: &BootSpec, now: Instant) -> Readiness {
+    let sign = spec
+        .needs
+        .as_ref()
+        .map_or(ReadySign::Prompt, |needs| needs.ready);
+    Readiness::new(sign, spec.needs.is_some(), !spec.console_login, now)
+}
+
+fn note_leader(state: &mut RuntimeState, machine: &Launched) {
+    state.leader_pid = machine.pid;
+    state.leader_start = registry::start_time(machine.pid).unwrap_or(0);
+}
+
+/// Takes the terminals of a machine that has just started.
+fn consoles(machine: &mut Launched, spec: &BootSpec, size: Option<Winsize>) -> Vec<Console> {
+    let masters = std::mem::take(&mut machine.terminals);
+    masters
+        .into_iter()
+        .zip(&spec.terminals)
+        .map(|(master, terminal)| {
+            let _ = rustix::io::ioctl_fionbio(&master, true);
+            let size = size.unwrap_or(Winsize {
+                ws_row: 24,
+                ws_col: 80,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            });
+            let _ = rustix::termios::tcsetwinsize(&master, size);
+            let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+            Console {
+                _slave: rustix::pty::ioctl_tiocgptpeer(&master, flags).ok(),
+                master,
+                role: terminal.role,
+            }
+        })
+        .collect()
+}
+
+fn poll_in(fd: &OwnedFd) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)
+}
+
+pub(crate) fn timespec(duration: std::time::Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+fn now_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs())
+}

@@ -1,0 +1,299 @@
+//! The user's terminal: raw mode, window size, the escape to detach; and the loop that joins it to a machine's terminal.
+
+use crate::error::{At, Error, Result};
+use crate::protocol::{self, Event, Request};
+use crate::start::Connection;
+use repot_model::Status;
+use repot_sys::SignalSet;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::termios::{OptionalActions, Termios, Winsize};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// `^]`, three times within a second, detaches, as in systemd-nspawn.
+const DETACH_KEY: u8 = 0x1d;
+const DETACH_TIMES: usize = 3;
+const DETACH_WITHIN: Duration = Duration::from_secs(1);
+
+/// SIGWINCH, SIGTERM, SIGHUP, SIGINT.
+const WINCH: i32 = 28;
+const ENDING: &[i32] = &[1, 2, 15];
+
+/// The other end of a session.
+#[derive(Debug, Clone, Copy)]
+pub enum Remote<'a> {
+    /// The console, through the supervisor.
+    Console(&'a Connection),
+    /// A pty of our own in the machine.
+    Pty(&'a OwnedFd),
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The user typed the escape.
+    Detached,
+    /// The pty's other side was closed, or the supervisor has gone.
+    Closed,
+    /// The machine has ended.
+    Ended(Status),
+    /// A signal told this command to end.
+    Signal(i32),
+}
+
+/// Raw mode on the user's terminal, undone when dropped.
+#[derive(Debug)]
+struct RawMode {
+    before: Option<Termios>,
+}
+
+impl RawMode {
+    fn enter() -> Self {
+        let stdin = rustix::stdio::stdin();
+        let before = rustix::termios::isatty(stdin)
+            .then(|| rustix::termios::tcgetattr(stdin).ok())
+            .flatten();
+        if let Some(before) = &before {
+            let mut raw = before.clone();
+            raw.make_raw();
+            let _ = rustix::termios::tcsetattr(stdin, OptionalActions::Drain, &raw);
+        }
+        Self { before }
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ =
+                rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, before);
+        }
+    }
+}
+
+/// The size of the user's terminal, if there is one.
+pub fn window_size() -> Option<Winsize> {
+    [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ]
+    .iter()
+    .find_map(|fd| rustix::termios::tcgetwinsize(fd).ok())
+    .filter(|size| size.ws_row > 0 && size.ws_col > 0)
+}
+
+/// Counts presses of the escape key.
+#[derive(Debug, Default)]
+struct Escape {
+    presses: Vec<Instant>,
+}
+
+impl Escape {
+    /// Whether these keys complete the escape.
+    fn pressed(&mut self, keys: &[u8], now: Instant) -> bool {
+        for key in keys {
+            if *key == DETACH_KEY {
+                self.presses
+                    .retain(|press| now.duration_since(*press) <= DETACH_WITHIN);
+                self.presses.push(now);
+                if self.presses.len() >= DETACH_TIMES {
+                    return true;
+                }
+            } else {
+                self.presses.clear();
+            }
+        }
+        false
+    }
+}
+
+/// Joins standard input and output to a terminal in the machine until one side ends.
+///
+/// # Errors
+/// Standard output cannot be written, or polling fails.
+pub fn session(remote: Remote<'_>) -> Result<SessionEnd> {
+    let set = SignalSet::of(&[&[WINCH], ENDING].concat());
+    repot_sys::block_signals(&set)?;
+    let signals = repot_sys::signal_fd(&set)?;
+    let raw = RawMode::enter();
+    send_size(remote);
+    let end = exchange(remote, &signals);
+    drop(raw);
+    let _ = repot_sys::block_signals(&SignalSet::empty());
+    end
+}
+
+fn exchange(remote: Remote<'_>, signals: &OwnedFd) -> Result<SessionEnd> {
+    let (stdin, mut stdin_open) = (rustix::stdio::stdin(), true);
+    let mut escape = Escape::default();
+    let mut buffer = vec![0u8; 8192];
+    loop {
+        let remote_fd = match remote {
+            Remote::Console(connection) => connection.socket().as_fd(),
+            Remote::Pty(master) => master.as_fd(),
+        };
+        let stdin_events = if stdin_open {
+            PollFlags::IN
+        } else {
+            PollFlags::empty()
+        };
+        let mut fds = [
+            PollFd::from_borrowed_fd(remote_fd, PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(stdin, stdin_events),
+        ];
+        // A closed standard input would make poll return at once, for ever.
+        let watched = if stdin_open { 3 } else { 2 };
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds[..watched], None))
+            .at("waiting for", "the terminal")?;
+        let ready = [
+            fds[0].revents(),
+            fds[1].revents(),
+            if stdin_open {
+                fds[2].revents()
+            } else {
+                PollFlags::empty()
+            },
+        ]
+        .map(|events| !events.is_empty());
+        if ready[0]
+            && let Some(end) = receive(remote, &mut buffer)?
+        {
+            return Ok(end);
+        }
+        if ready[1] {
+            while let Some(signal) = repot_sys::take_signal(signals)? {
+                match signal {
+                    WINCH => send_size(remote),
+                    other => return Ok(SessionEnd::Signal(other)),
+                }
+            }
+        }
+        if ready[2] {
+            match rustix::io::read(stdin, buffer.as_mut_slice()) {
+                Ok(0) => {
+                    stdin_open = false;
+                    // What a user means by the end of a piped input: the end of file, as a terminal has it (^D).
+                    // A console goes on without.
+                    if matches!(remote, Remote::Pty(_)) {
+                        send_keys(remote, &[4]);
+                    }
+                }
+                Ok(length)
+                    if rustix::termios::isatty(stdin)
+                        && escape.pressed(&buffer[..length], Instant::now()) =>
+                {
+                    return Ok(SessionEnd::Detached);
+                }
+                Ok(length) => send_keys(remote, &buffer[..length]),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => stdin_open = false,
+            }
+        }
+    }
+}
+
+/// Passes on what came from the machine. `Some`: it was the last.
+fn receive(remote: Remote<'_>, buffer: &mut [u8]) -> Result<Option<SessionEnd>> {
+    match remote {
+        Remote::Pty(master) => match rustix::io::read(master, &mut *buffer) {
+            // EIO: the last slave was closed (pty(7)).
+            Ok(0) | Err(Errno::IO) => return Ok(Some(SessionEnd::Closed)),
+            Ok(length) => write_out(&buffer[..length])?,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(errno) => return Err(errno).at("reading from", "the machine's terminal"),
+        },
+        Remote::Console(connection) => match protocol::next_event(connection.socket()) {
+            Ok(None) => return Ok(Some(SessionEnd::Closed)),
+            Ok(Some(Event::Output(bytes))) => write_out(&bytes)?,
+            Ok(Some(Event::Ended(status))) => return Ok(Some(SessionEnd::Ended(status))),
+            Ok(Some(Event::Failed(why))) => return Err(Error::Supervisor(why)),
+            Ok(Some(Event::Started | Event::Ready(_) | Event::Rebooting)) => {}
+            Err(error) => return Err(error),
+        },
+    }
+    Ok(None)
+}
+
+fn write_out(mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(rustix::stdio::stdout(), bytes) {
+            Ok(length) => bytes = &bytes[length..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let mut fds = [PollFd::from_borrowed_fd(
+                    rustix::stdio::stdout(),
+                    PollFlags::OUT,
+                )];
+                rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
+                    .at("waiting for", "standard output")?;
+            }
+            Err(errno) => return Err(errno).at("writing to", "standard output"),
+        }
+    }
+    Ok(())
+}
+
+/// Keys for the machine. Failures show up as the end of the other direction.
+fn send_keys(remote: Remote<'_>, keys: &[u8]) {
+    match remote {
+        Remote::Console(connection) => {
+            let _ = connection.send(&Request::Input(keys.to_vec()));
+        }
+        Remote::Pty(master) => {
+            let mut rest = keys;
+            while let Ok(length) = rustix::io::write(master, rest) {
+                rest = &rest[length..];
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn send_size(remote: Remote<'_>) {
+    let Some(size) = window_size() else { return };
+    match remote {
+        Remote::Console(connection) => {
+            let _ = connection.send(&Request::Size(size));
+        }
+        Remote::Pty(master) => {
+            let _ = rustix::termios::tcsetwinsize(master, size);
+        }
+    }
+}
+
+/// Shows the console on the user's terminal, beginning with the last lines of `backlog`.
+///
+/// # Errors
+/// The supervisor has gone.
+pub fn attach(connection: &Connection, backlog: &[u8]) -> Result<SessionEnd> {
+    connection.send(&Request::Attach)?;
+    write_out(backlog)?;
+    session(Remote::Console(connection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_presses_within_a_second_detach() {
+        let now = Instant::now();
+        let key = [DETACH_KEY];
+        let mut escape = Escape::default();
+        assert!(!escape.pressed(&key, now));
+        assert!(!escape.pressed(&key, now));
+        assert!(escape.pressed(&key, now + DETACH_WITHIN / 2));
+        let mut slow = Escape::default();
+        assert!(!slow.pressed(&key, now));
+        assert!(!slow.pressed(&key, now + DETACH_WITHIN));
+        assert!(!slow.pressed(&key, now + DETACH_WITHIN * 3));
+        let mut interrupted = Escape::default();
+        assert!(!interrupted.pressed(&[DETACH_KEY, b'a', DETACH_KEY, DETACH_KEY], now));
+        assert!(Escape::default().pressed(&[DETACH_KEY; 3], now));
+    }
+}
