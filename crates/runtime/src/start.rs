@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,7 @@ pub fn start(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> Result<Connecti
     ];
     let mut command = Command::new("/proc/self/exe");
     command
+        .arg0("repot")
         .arg("supervise")
         .arg(spec.name.as_str())
         .args(fds)
@@ -93,6 +95,8 @@ pub fn supervisor_main(lock_fd: RawFd, client_fd: RawFd) -> Result<()> {
     };
     let (lock, starter) = (inherited(lock_fd)?, inherited(client_fd)?);
     let _ = rustix::process::setsid();
+    // The kernel would call it "exe", after the link that it was started by.
+    let _ = rustix::thread::set_name(c"repot-machine");
     let mut text = Vec::new();
     std::io::stdin()
         .lock()

@@ -31,8 +31,9 @@ const MASKED: &[&CStr] = &[
     c"/proc/timer_stats",
 ];
 
-/// The empty, unreadable file that covers them; the name is nspawn's.
-const INACCESSIBLE: &CStr = c"/run/host/inaccessible/reg";
+/// The empty, unreadable file that covers them. Not in `/run/host/inaccessible`: where that exists, systemd expects nodes
+/// of every type in it, which a user namespace may not make, and makes its own otherwise (src/shared/mount-setup.c).
+const MASK: &CStr = c"/run/host/mask";
 
 const PLAIN: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
@@ -71,8 +72,8 @@ pub(super) fn run(spec: &BootSpec, inputs: &Inputs, held: &HeldPaths, steps: &mu
         MountFlags::NODEV,
         c"mode=755,size=20%",
     ));
-    steps.push(dir(c"/run/host/inaccessible", 0o755));
-    steps.push(file(INACCESSIBLE, 0o000, ""));
+    steps.push(dir(c"/run/host", 0o755));
+    steps.push(file(MASK, 0o000, ""));
     steps.push(file(c"/run/host/container-manager", 0o444, "repot\n"));
     steps.push(file(
         c"/run/host/container-uuid",
@@ -124,7 +125,7 @@ pub(super) fn protect_proc(spec: &BootSpec, steps: &mut Vec<Step>) {
     for path in MASKED {
         steps.push(Step::Mask {
             at: (*path).into(),
-            with: INACCESSIBLE.into(),
+            with: MASK.into(),
         });
     }
 }

@@ -25,17 +25,19 @@ pub struct Inputs {
 /// # Errors
 /// A path in the spec holds a NUL byte, or a capability is unknown.
 pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
-    let mut steps = vec![
+    let mut steps = vec![Step::PrivateMounts];
+    // Everything of the host that is needed later is opened before anything is covered, and as long as this process is
+    // still the host's root: directories on the way may be closed to others.
+    let held = devices::hold(spec, inputs, &mut steps)?;
+    root::staging(inputs, &mut steps)?;
+    steps.extend([
         Step::BecomeRoot,
         // After the change of IDs, which clears the setting (prctl(2), PR_SET_PDEATHSIG).
         Step::DieWithParent,
         // The parent has put this process into the machine's cgroups by now.
         Step::NewCgroupNamespace,
-        Step::PrivateMounts,
-    ];
-    // Everything of the host that is needed later is opened before anything is covered.
-    let held = devices::hold(spec, inputs, &mut steps)?;
-    let handed = root::steps(spec, inputs, &mut steps)?;
+    ]);
+    let handed = root::steps(spec, &mut steps)?;
     filesystems::proc(&mut steps);
     devices::steps(spec, &held, &mut steps)?;
     filesystems::run(spec, inputs, &held, &mut steps);

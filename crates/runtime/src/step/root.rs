@@ -9,19 +9,23 @@ use crate::error::Result;
 use repot_model::{BootSpec, IdMap, Overlay};
 use rustix::mount::MountFlags;
 
-/// Adds the steps; returns the first number of handed mounts that is still free.
-pub(super) fn steps(spec: &BootSpec, inputs: &Inputs, steps: &mut Vec<Step>) -> Result<usize> {
-    // A tmpfs of the child's own, so that the mount points that follow exist nowhere on the host.
+/// Adds the steps to a tmpfs of the child's own, so that the mount points that follow exist nowhere on the host.
+pub(super) fn staging(inputs: &Inputs, steps: &mut Vec<Step>) -> Result<()> {
     let staging = path_cstring(&inputs.staging)?;
-    let tmpfs = Mount {
+    steps.push(Step::Mount(Mount {
         fs_type: c"tmpfs".into(),
         at: staging.clone(),
         flags: MountFlags::NOSUID | MountFlags::NODEV,
-        options: c"mode=755".into(),
+        // The IDs are those of the user namespace: the process itself has none there yet.
+        options: c"mode=755,uid=0,gid=0".into(),
         optional: false,
-    };
-    steps.push(Step::Mount(tmpfs));
+    }));
     steps.push(Step::Enter { path: staging });
+    Ok(())
+}
+
+/// Adds the steps; returns the first number of handed mounts that is still free.
+pub(super) fn steps(spec: &BootSpec, steps: &mut Vec<Step>) -> Result<usize> {
     steps.push(dir(c"root"));
     let base = path_cstring(&spec.root.base)?;
     if spec.root.overlay == Overlay::InPlace {
