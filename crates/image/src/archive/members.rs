@@ -1,0 +1,545 @@
+//! The members of an archive, one after the other, with their extension headers applied.
+//!
+//! In: a [`Stream`] of uncompressed bytes. Out: [`Member`]s and their data, never more than one block of it in
+//! memory. What a header claims is charged to the limits before anything is done about it.
+
+use super::header::{self, checksum_is_right, unsigned};
+use super::pax::{Pax, Time, decimal};
+use super::sparse::{Extent, MAX_EXTENTS, SparseMap};
+use super::{BLOCK, MemberPath};
+use crate::error::{Error, Refusal, Result, quote};
+use crate::limits::Limits;
+use crate::stream::Stream;
+use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
+
+/// What a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    HardLink,
+    Symlink,
+    CharDevice,
+    BlockDevice,
+    Directory,
+    Fifo,
+}
+
+/// One entry of the archive.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// Where its first header begins.
+    pub(crate) offset: u64,
+    /// The name as it stands in the archive, for messages.
+    pub(crate) name: Vec<u8>,
+    pub(crate) path: MemberPath,
+    pub(crate) kind: Kind,
+    /// Its type is none of those, and it is taken for a file.
+    pub(crate) unknown_type: bool,
+    /// Target of a link, as it stands in the archive.
+    pub(crate) link: Vec<u8>,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Time,
+    /// Major and minor number.
+    pub(crate) device: (u32, u32),
+    /// Bytes of data in the archive, which sparse files have more of than this.
+    pub(crate) size: u64,
+    pub(crate) sparse: Option<SparseMap>,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Member {
+    /// An error that says that this member is not wanted.
+    pub(crate) fn refused(&self, reason: Refusal) -> Error {
+        refused(&self.name, self.offset, reason)
+    }
+}
+
+fn refused(name: &[u8], offset: u64, reason: Refusal) -> Error {
+    Error::Refused {
+        entry: quote(name),
+        offset,
+        reason,
+    }
+}
+
+/// What followed the last member.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct End {
+    /// There were no zero blocks: the archive may have been cut off between two members.
+    pub(crate) unmarked: bool,
+    /// Bytes after the zero blocks, up to the last one that is not zero.
+    pub(crate) garbage_bytes: u64,
+}
+
+/// Reads members from a stream.
+#[derive(Debug)]
+pub(crate) struct Members<'a, S> {
+    stream: S,
+    limits: &'a Limits,
+    global: Pax,
+    offset: u64,
+    /// Data of the current member that was not read yet, and the padding behind it.
+    remaining: u64,
+    padding: u64,
+    /// Bytes charged to `max_unpacked_bytes`.
+    charged: u64,
+    /// For messages about the data of the current member.
+    current: Vec<u8>,
+    end: End,
+}
+
+/// The extension headers in front of a member.
+#[derive(Debug, Default)]
+struct Extensions {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    pax: Pax,
+    any: bool,
+}
+
+impl<'a, S: Stream> Members<'a, S> {
+    pub(crate) fn new(stream: S, limits: &'a Limits) -> Self {
+        Self {
+            stream,
+            limits,
+            global: Pax::default(),
+            offset: 0,
+            remaining: 0,
+            padding: 0,
+            charged: 0,
+            current: Vec::new(),
+            end: End::default(),
+        }
+    }
+
+    /// The next member, or `None` at the end. Data of the one before that was not read is skipped.
+    pub(crate) fn next(&mut self) -> Result<Option<Member>> {
+        self.skip_data()?;
+        let start = self.offset;
+        let mut extensions = Extensions {
+            pax: self.global.clone(),
+            ..Extensions::default()
+        };
+        loop {
+            let Some(block) = self.header_block(extensions.any)? else {
+                return Ok(None);
+            };
+            let header = Header::from_byte_slice(&block);
+            let type_flag = header.as_old().linkflag[0];
+            match type_flag {
+                b'L' => extensions.name = Some(self.extension_text(header)?),
+                b'K' => extensions.link = Some(self.extension_text(header)?),
+                b'x' | b'X' => {
+                    let at = self.offset;
+                    let data = self.extension(header)?;
+                    let result = extensions.pax.read(&data);
+                    result.map_err(|what| Error::Damaged { offset: at, what })?;
+                }
+                b'g' => {
+                    let at = self.offset;
+                    let data = self.extension(header)?;
+                    let mut global = std::mem::take(&mut self.global);
+                    let result = global.read(&data);
+                    result.map_err(|what| Error::Damaged { offset: at, what })?;
+                    self.global = global.global();
+                    // Not for this member only: nothing needs to follow it, and `git archive` writes it first.
+                    extensions.pax = merged(&self.global, extensions.pax);
+                    continue;
+                }
+                // A volume label: a name and nothing else.
+                b'V' => {
+                    self.begin_data(size_of(header, self.offset)?)?;
+                    self.skip_data()?;
+                    continue;
+                }
+                b'M' | b'N' => {
+                    return Err(self.damaged("a part of a multi-volume archive"));
+                }
+                _ => return self.member(header, extensions, start).map(Some),
+            }
+            extensions.any = true;
+        }
+    }
+
+    /// The next piece of the current member's data; empty at its end.
+    pub(crate) fn data(&mut self) -> Result<&[u8]> {
+        if self.remaining == 0 {
+            return Ok(&[]);
+        }
+        let offset = self.offset;
+        let chunk = self.stream.chunk()?;
+        if chunk.is_empty() {
+            return Err(Error::Truncated {
+                offset,
+                within: format!("the data of {}", quote(&self.current)),
+            });
+        }
+        let limit = usize::try_from(self.remaining).unwrap_or(usize::MAX);
+        Ok(&chunk[..chunk.len().min(limit)])
+    }
+
+    /// Marks `count` bytes of what [`Self::data`] returned as read.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.stream.consume(count);
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.offset += count;
+        self.remaining = self.remaining.saturating_sub(count);
+    }
+
+    /// Reads what follows the end, so that the decoder checks its sums and a pipe is read to its end.
+    pub(crate) fn finish(mut self) -> Result<(End, S)> {
+        let begin = self.offset;
+        loop {
+            let chunk = self.stream.chunk()?;
+            if chunk.is_empty() {
+                return Ok((self.end, self.stream));
+            }
+            let last = chunk.iter().rposition(|byte| *byte != 0);
+            let (length, last) = (chunk.len(), last.map(|at| at + 1));
+            if let Some(last) = last {
+                self.end.garbage_bytes =
+                    self.offset - begin + u64::try_from(last).unwrap_or(u64::MAX);
+            }
+            self.charge(u64::try_from(length).unwrap_or(u64::MAX))?;
+            self.consume(length);
+        }
+    }
+
+    fn damaged(&self, what: &'static str) -> Error {
+        Error::Damaged {
+            offset: self.offset,
+            what,
+        }
+    }
+
+    fn charge(&mut self, bytes: u64) -> Result<()> {
+        self.charged = self.charged.saturating_add(bytes);
+        if self.charged > self.limits.max_unpacked_bytes {
+            return Err(Error::Limit {
+                what: "unpacked bytes",
+                limit: self.limits.max_unpacked_bytes,
+                offset: self.offset,
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads one header and checks its sum. `None` at the end of the archive.
+    fn header_block(&mut self, must_follow: bool) -> Result<Option<[u8; BLOCK]>> {
+        let mut block = [0; BLOCK];
+        let offset = self.offset;
+        let within = || String::from("a header");
+        match self.fill(&mut block)? {
+            BLOCK => {}
+            0 if !must_follow => {
+                self.end.unmarked = true;
+                return Ok(None);
+            }
+            got => {
+                return Err(Error::Truncated {
+                    offset: offset + u64::try_from(got).unwrap_or(0),
+                    within: within(),
+                });
+            }
+        }
+        if checksum_is_right(&block) {
+            return Ok(Some(block));
+        }
+        // GNU tar ends at a lone zero block too.
+        let what = match (block.iter().all(|byte| *byte == 0), must_follow) {
+            (true, false) => return Ok(None),
+            (true, true) => "the archive ends after an extension header",
+            (false, _) => "a header with a wrong checksum",
+        };
+        Err(Error::Damaged { offset, what })
+    }
+
+    /// Fills as much of `buffer` as there is.
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let chunk = self.stream.chunk()?;
+            if chunk.is_empty() {
+                break;
+            }
+            let count = chunk.len().min(buffer.len() - filled);
+            buffer[filled..filled + count].copy_from_slice(&chunk[..count]);
+            filled += count;
+            self.stream.consume(count);
+            self.offset += u64::try_from(count).unwrap_or(0);
+        }
+        Ok(filled)
+    }
+
+    fn begin_data(&mut self, size: u64) -> Result<()> {
+        self.charge(size)?;
+        self.remaining = size;
+        let block = u64::try_from(BLOCK).unwrap_or(u64::MAX);
+        self.padding = size.next_multiple_of(block) - size;
+        Ok(())
+    }
+
+    fn skip_data(&mut self) -> Result<()> {
+        while self.remaining > 0 {
+            let count = self.data()?.len();
+            self.consume(count);
+        }
+        // Padding that is cut off at the end of the archive harms nobody; a missing header is noticed.
+        self.remaining = std::mem::take(&mut self.padding);
+        while self.remaining > 0 && !self.stream.chunk()?.is_empty() {
+            let count = self.data()?.len();
+            self.consume(count);
+        }
+        self.remaining = 0;
+        Ok(())
+    }
+
+    /// The data of an extension header.
+    fn extension(&mut self, header: &Header) -> Result<Vec<u8>> {
+        let size = size_of(header, self.offset)?;
+        let Some(length) = usize::try_from(size)
+            .ok()
+            .filter(|length| *length <= self.limits.max_header_bytes)
+        else {
+            return Err(Error::Limit {
+                what: "bytes in an extension header",
+                limit: u64::try_from(self.limits.max_header_bytes).unwrap_or(u64::MAX),
+                offset: self.offset,
+            });
+        };
+        self.current = b"an extension header".to_vec();
+        self.begin_data(size)?;
+        let mut data = Vec::with_capacity(length);
+        while self.remaining > 0 {
+            let chunk = self.data()?;
+            data.extend_from_slice(chunk);
+            let count = chunk.len();
+            self.consume(count);
+        }
+        self.skip_data()?;
+        Ok(data)
+    }
+
+    /// A GNU long name, which ends at its first NUL.
+    fn extension_text(&mut self, header: &Header) -> Result<Vec<u8>> {
+        Ok(header::text(&self.extension(header)?).to_vec())
+    }
+
+    fn member(&mut self, header: &Header, extensions: Extensions, offset: u64) -> Result<Member> {
+        let old = header.as_old();
+        let pax = extensions.pax;
+        let name = pax.sparse.name.clone().or(pax.path).or(extensions.name);
+        let name = name.unwrap_or_else(|| header::name(header));
+        let path = MemberPath::parse(&name).map_err(|why| refused(&name, offset, why))?;
+        let bad = |what| Error::Damaged { offset, what };
+        let kind = kind_of(old.linkflag[0], &name);
+        let mut member = Member {
+            offset,
+            path,
+            kind,
+            unknown_type: !matches!(old.linkflag[0], 0 | b'0'..=b'7' | b'D' | b'S'),
+            link: pax
+                .link
+                .or(extensions.link)
+                .unwrap_or_else(|| header::text(&old.linkname).to_vec()),
+            mode: mode_of(&old.mode).ok_or_else(|| bad("a header with a bad mode"))?,
+            uid: owner(pax.uid, &old.uid)
+                .ok_or_else(|| refused(&name, offset, Refusal::BadOwner))?,
+            gid: owner(pax.gid, &old.gid)
+                .ok_or_else(|| refused(&name, offset, Refusal::BadOwner))?,
+            mtime: match pax.mtime {
+                Some(time) => time,
+                None => (
+                    header::number(&old.mtime).ok_or_else(|| bad("a header with a bad time"))?,
+                    0,
+                ),
+            },
+            device: (0, 0),
+            size: 0,
+            sparse: None,
+            xattrs: pax.xattrs,
+            name,
+        };
+        self.current.clone_from(&member.name);
+        match kind {
+            Kind::File => {
+                let size = match pax.size {
+                    Some(size) => size,
+                    None => size_of(header, offset)?,
+                };
+                self.begin_data(size)?;
+                let map_in_data = pax.sparse.map_in_data;
+                let map = pax.sparse.into_map().map_err(bad)?;
+                member.sparse = match map {
+                    _ if old.linkflag[0] == b'S' => Some(self.gnu_sparse(header)?),
+                    Some(map) if map_in_data => Some(self.sparse_in_data(map.real_size)?),
+                    map => map,
+                };
+                member.size = self.remaining;
+                if let Some(map) = member.sparse.take() {
+                    member.sparse = Some(map.checked(self.remaining).map_err(bad)?);
+                }
+            }
+            Kind::CharDevice | Kind::BlockDevice => {
+                member.device = device_of(header).ok_or_else(|| bad("bad device numbers"))?;
+            }
+            // Size and data of these are ignored, as GNU tar, Go and Python do; `D` (the list of a directory in
+            // an incremental archive) does have data.
+            Kind::Directory if old.linkflag[0] == b'D' => {
+                self.begin_data(size_of(header, offset)?)?
+            }
+            Kind::HardLink | Kind::Symlink | Kind::Directory | Kind::Fifo => {}
+        }
+        Ok(member)
+    }
+
+    /// The map in an old GNU header and in the blocks after it, which are not counted in its size.
+    fn gnu_sparse(&mut self, header: &Header) -> Result<SparseMap> {
+        let bad = self.damaged("a sparse file with a bad map");
+        let Some(gnu) = header.as_gnu() else {
+            return Err(bad);
+        };
+        let Some(real_size) = unsigned(&gnu.realsize) else {
+            return Err(bad);
+        };
+        let mut extents = Vec::new();
+        if push_extents(&mut extents, &gnu.sparse).is_none() {
+            return Err(bad);
+        }
+        let mut more = gnu.is_extended();
+        while more {
+            let mut next = GnuExtSparseHeader::new();
+            if self.fill(next.as_mut_bytes())? != BLOCK {
+                return Err(Error::Truncated {
+                    offset: self.offset,
+                    within: String::from("the map of a sparse file"),
+                });
+            }
+            if push_extents(&mut extents, next.sparse()).is_none() || extents.len() > MAX_EXTENTS {
+                return Err(bad);
+            }
+            more = next.is_extended();
+        }
+        Ok(SparseMap { extents, real_size })
+    }
+
+    /// The map of version 1.0: decimal lines at the start of the data, padded to a block.
+    fn sparse_in_data(&mut self, real_size: u64) -> Result<SparseMap> {
+        let bad = self.damaged("a sparse file with a bad map");
+        let begin = self.remaining;
+        let Some(count) = self.line()?.and_then(|count| usize::try_from(count).ok()) else {
+            return Err(bad);
+        };
+        if count > MAX_EXTENTS {
+            return Err(bad);
+        }
+        let mut extents = Vec::new();
+        for _ in 0..count {
+            let (Some(offset), Some(length)) = (self.line()?, self.line()?) else {
+                return Err(bad);
+            };
+            extents.push(Extent { offset, length });
+        }
+        let block = u64::try_from(BLOCK).unwrap_or(u64::MAX);
+        let read = begin - self.remaining;
+        let mut skip = read.next_multiple_of(block) - read;
+        while skip > 0 && self.remaining > 0 {
+            let available = u64::try_from(self.data()?.len()).unwrap_or(u64::MAX);
+            let step = available.min(skip);
+            self.consume(usize::try_from(step).unwrap_or(0));
+            skip -= step;
+        }
+        Ok(SparseMap { extents, real_size })
+    }
+
+    /// A decimal number with its newline, from the member's data.
+    fn line(&mut self) -> Result<Option<u64>> {
+        let mut digits = Vec::new();
+        loop {
+            let Some(byte) = self.data()?.first().copied() else {
+                return Ok(None);
+            };
+            self.consume(1);
+            match byte {
+                b'\n' => return Ok(decimal(&digits)),
+                b'0'..=b'9' if digits.len() < 20 => digits.push(byte),
+                _ => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Puts the records of a member over the global ones.
+fn merged(global: &Pax, own: Pax) -> Pax {
+    let mut all = global.clone();
+    all.path = own.path;
+    all.link = own.link;
+    all.size = own.size;
+    all.uid = own.uid.or(all.uid);
+    all.gid = own.gid.or(all.gid);
+    all.mtime = own.mtime.or(all.mtime);
+    all.sparse = own.sparse;
+    for (name, value) in own.xattrs {
+        all.xattrs.retain(|(known, _)| *known != name);
+        all.xattrs.push((name, value));
+    }
+    all
+}
+
+/// Unknown types are files, as POSIX wants and GNU tar does; so is a v7 file whose name ends in a slash not.
+fn kind_of(type_flag: u8, name: &[u8]) -> Kind {
+    match type_flag {
+        b'1' => Kind::HardLink,
+        b'2' => Kind::Symlink,
+        b'3' => Kind::CharDevice,
+        b'4' => Kind::BlockDevice,
+        b'5' | b'D' => Kind::Directory,
+        b'6' => Kind::Fifo,
+        0 | b'0' if name.ends_with(b"/") => Kind::Directory,
+        _ => Kind::File,
+    }
+}
+
+fn size_of(header: &Header, offset: u64) -> Result<u64> {
+    unsigned(&header.as_old().size).ok_or(Error::Damaged {
+        offset,
+        what: "a header with a bad size",
+    })
+}
+
+fn mode_of(field: &[u8]) -> Option<u32> {
+    u32::try_from(unsigned(field)? & 0o7777).ok()
+}
+
+/// An id from a PAX record or the header. All ones is "no id" to chown(2) and thus no owner.
+fn owner(pax: Option<u64>, field: &[u8]) -> Option<u32> {
+    let id = match pax {
+        Some(id) => id,
+        None => unsigned(field)?,
+    };
+    u32::try_from(id).ok().filter(|id| *id != u32::MAX)
+}
+
+fn device_of(header: &Header) -> Option<(u32, u32)> {
+    let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
+        (Some(ustar), _) => (&ustar.dev_major, &ustar.dev_minor),
+        (None, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
+        (None, None) => return None,
+    };
+    Some((
+        u32::try_from(unsigned(major)?).ok()?,
+        u32::try_from(unsigned(minor)?).ok()?,
+    ))
+}
+
+fn push_extents(extents: &mut Vec<Extent>, fields: &[GnuSparseHeader]) -> Option<()> {
+    for field in fields.iter().filter(|field| !field.is_empty()) {
+        extents.push(Extent {
+            offset: unsigned(&field.offset)?,
+            length: unsigned(&field.numbytes)?,
+        });
+    }
+    Some(())
+}

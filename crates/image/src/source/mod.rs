@@ -1,0 +1,254 @@
+//! Sources: what a user can name, opened and told apart by content.
+//!
+//! A format is one file here with one [`Source`] in it, and one line in [`SOURCES`].
+
+mod foreign;
+mod tar;
+
+use crate::compress::Input;
+use crate::error::{Error, Result};
+use crate::unpack::{Context, UnpackReport};
+use rustix::fd::OwnedFd;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// What the user named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceRef {
+    /// A directory that is or holds a root file system.
+    Directory(PathBuf),
+    /// A file, device or pipe; what is in it is found out when it is read.
+    File(PathBuf),
+    /// `-`: standard input.
+    Stdin,
+}
+
+impl SourceRef {
+    /// Looks at what `text` names.
+    ///
+    /// # Errors
+    /// [`Error::Open`] if there is nothing of that name.
+    pub fn parse(text: &OsStr) -> Result<Self> {
+        if text == "-" {
+            return Ok(Self::Stdin);
+        }
+        let path = PathBuf::from(text);
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => Ok(Self::Directory(path)),
+            Ok(_) => Ok(Self::File(path)),
+            Err(source) => Err(Error::Open { path, source }),
+        }
+    }
+}
+
+impl std::fmt::Display for SourceRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) | Self::File(path) => path.display().fmt(f),
+            Self::Stdin => f.write_str("standard input"),
+        }
+    }
+}
+
+/// An opened source.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// As the user named it.
+    pub(crate) name: String,
+    /// Its first bytes: enough for the magic number of an ISO image (32 KiB in) and a btrfs (64 KiB in).
+    pub(crate) head: Vec<u8>,
+    rest: Reader,
+    /// Its size, if it is a regular file.
+    pub(crate) bytes: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Reader {
+    File(File),
+    Stdin,
+}
+
+const HEAD_BYTES: u64 = 68 << 10;
+
+impl Opened {
+    /// Opens a file or standard input and reads its head.
+    pub(crate) fn new(source: &SourceRef) -> Result<Self> {
+        let name = source.to_string();
+        let (mut rest, bytes) = match source {
+            SourceRef::Directory(path) | SourceRef::File(path) => {
+                let (file, bytes) = open_file(path)?;
+                (Reader::File(file), bytes)
+            }
+            SourceRef::Stdin => (Reader::Stdin, None),
+        };
+        let mut head = Vec::new();
+        let result = match &mut rest {
+            Reader::File(file) => file.take(HEAD_BYTES).read_to_end(&mut head),
+            // Unlocked and unbuffered beyond what is asked for: the rest is read by another thread.
+            Reader::Stdin => io::stdin().take(HEAD_BYTES).read_to_end(&mut head),
+        };
+        match result {
+            Ok(_) => Ok(Self {
+                name,
+                head,
+                rest,
+                bytes,
+            }),
+            Err(source) => Err(Error::Read {
+                source_name: name,
+                source,
+            }),
+        }
+    }
+
+    /// Calls `each` with every byte of a regular file, and goes back to where it was.
+    pub(crate) fn for_all(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
+        let Reader::File(file) = &mut self.rest else {
+            return Ok(());
+        };
+        let mut read = || -> io::Result<()> {
+            let behind_head = file.stream_position()?;
+            file.seek(SeekFrom::Start(0))?;
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match file.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => each(&buffer[..count]),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            file.seek(SeekFrom::Start(behind_head)).map(|_| ())
+        };
+        read().map_err(|source| Error::Read {
+            source_name: self.name.clone(),
+            source,
+        })
+    }
+
+    /// All of it, from the first byte.
+    pub(crate) fn into_input(self, count: Arc<AtomicU64>) -> Input {
+        let head = Cursor::new(self.head);
+        match self.rest {
+            Reader::File(file) => Input::new(Box::new(head.chain(file)), count),
+            Reader::Stdin => Input::new(Box::new(head.chain(io::stdin())), count),
+        }
+    }
+}
+
+fn open_file(path: &Path) -> Result<(File, Option<u64>)> {
+    let open = || -> io::Result<(File, Option<u64>)> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        Ok((file, metadata.is_file().then_some(metadata.len())))
+    };
+    open().map_err(|source| Error::Open {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// What an import has made.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    /// SHA-256 of the source's bytes.
+    pub(crate) sha256: [u8; 32],
+    /// Their number.
+    pub(crate) bytes: u64,
+    /// How it is compressed.
+    pub(crate) compression: Option<&'static str>,
+    pub(crate) report: UnpackReport,
+}
+
+/// A format that a source can have.
+pub(crate) trait Source: Sync {
+    /// Its name, which is the name of its file.
+    fn id(&self) -> &'static str;
+    /// Whether something that begins like this has this format.
+    fn probe(&self, head: &[u8]) -> bool;
+    /// Puts the tree in it into `root`, an empty directory.
+    fn import(
+        &self,
+        opened: Opened,
+        count: Arc<AtomicU64>,
+        root: OwnedFd,
+        context: Context<'_>,
+    ) -> Result<Manifest>;
+}
+
+/// Every format, sorted.
+static SOURCES: [&dyn Source; 1] = [&tar::Tar];
+
+/// The format of an opened source.
+///
+/// # Errors
+/// What it is instead, or what it looks like.
+pub(crate) fn find(opened: &Opened) -> Result<&'static dyn Source> {
+    let source_name = || opened.name.clone();
+    if opened.head.is_empty() {
+        return Err(Error::Empty {
+            source_name: source_name(),
+            what: "it has no bytes",
+        });
+    }
+    if let Some(source) = SOURCES.into_iter().find(|it| it.probe(&opened.head)) {
+        return Ok(source);
+    }
+    Err(match foreign::find(&opened.head) {
+        // An archive without entries is nothing but zeros; so is the beginning of some other formats.
+        None if opened.head.iter().all(|byte| *byte == 0) => Error::Empty {
+            source_name: source_name(),
+            what: "an archive without entries",
+        },
+        found => foreign::error(source_name(), found, &opened.head),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_sorted() {
+        assert!(SOURCES.is_sorted_by_key(|source| source.id()));
+    }
+
+    #[test]
+    fn names_are_looked_up() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("x.tar");
+        std::fs::write(&file, "x").unwrap();
+        let parse = |path: &Path| SourceRef::parse(path.as_os_str());
+        assert_eq!(
+            parse(temp.path()).unwrap(),
+            SourceRef::Directory(temp.path().into())
+        );
+        assert_eq!(parse(&file).unwrap(), SourceRef::File(file.clone()));
+        assert_eq!(parse(Path::new("-")).unwrap(), SourceRef::Stdin);
+        let error = parse(&temp.path().join("none")).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Source);
+    }
+
+    #[test]
+    fn formats_that_are_not_read_are_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("x");
+        let error = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            let opened = Opened::new(&SourceRef::File(file.clone())).unwrap();
+            find(&opened).map(Source::id).unwrap_err().to_string()
+        };
+        assert!(error(b"").contains("empty"));
+        assert!(error(b"hsqs and so on").contains("squashfs"));
+        assert!(error(b"QFI\xfb\0\0\0\x03").contains("qcow2"));
+        assert!(error(b"PK\x03\x04").contains("zip"));
+        let mut iso = vec![0; 0x8006];
+        iso[0x8001..].copy_from_slice(b"CD001");
+        assert!(error(&iso).contains("ISO 9660"));
+        assert!(error(b"#!/bin/sh\n").contains("\"#!/bin/sh\\n\""));
+    }
+}

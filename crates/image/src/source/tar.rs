@@ -1,0 +1,90 @@
+//! tar archives, plain or compressed: decoded on one thread, unpacked on another.
+
+use super::{Manifest, Opened, Source, foreign};
+use crate::archive::looks_like_tar;
+use crate::compress::{Decoder, Sum, detect};
+use crate::error::{Error, Result};
+use crate::stream::{Stream, blocks};
+use crate::unpack::{Context, unpack};
+use rustix::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+pub(super) struct Tar;
+
+impl Source for Tar {
+    fn id(&self) -> &'static str {
+        "tar"
+    }
+
+    /// Whether what is compressed is an archive turns out when the first block of it is there.
+    fn probe(&self, head: &[u8]) -> bool {
+        detect(head).is_some() || looks_like_tar(head)
+    }
+
+    fn import(
+        &self,
+        opened: Opened,
+        count: Arc<AtomicU64>,
+        root: OwnedFd,
+        context: Context<'_>,
+    ) -> Result<Manifest> {
+        let name = opened.name.clone();
+        let codec = detect(&opened.head);
+        let decoder = Decoder::new(opened.into_input(count), codec, context.limits, &name);
+        let (filler, mut blocks) = blocks::<Sum>();
+        // Not joined: when unpacking fails, this thread may still wait for a pipe that says nothing. It ends with
+        // the next byte that it reads, or with the process.
+        let spawned = std::thread::Builder::new()
+            .name(String::from("decode"))
+            .spawn(move || filler.run(decoder));
+        if let Err(source) = spawned {
+            return Err(Error::Read {
+                source_name: name,
+                source,
+            });
+        }
+        check_first(blocks.chunk()?, codec.is_some(), &name)?;
+        let (mut report, blocks) = unpack(blocks, root, context)?;
+        if report.entries() == 0 {
+            return Err(Error::Empty {
+                source_name: name,
+                what: "an archive without entries",
+            });
+        }
+        let Some(sum) = blocks.into_end() else {
+            return Err(Error::Read {
+                source_name: name,
+                source: std::io::ErrorKind::UnexpectedEof.into(),
+            });
+        };
+        report.garbage_bytes += sum.garbage_bytes;
+        Ok(Manifest {
+            sha256: sum.sha256,
+            bytes: sum.bytes,
+            compression: codec.map(|codec| codec.name),
+            report,
+        })
+    }
+}
+
+/// Says what a compressed file is if it is no archive.
+fn check_first(chunk: &[u8], compressed: bool, name: &str) -> Result<()> {
+    if !compressed || looks_like_tar(chunk) || is_zeros(chunk) {
+        return Ok(());
+    }
+    if chunk.is_empty() {
+        return Err(Error::Empty {
+            source_name: name.to_owned(),
+            what: "nothing is compressed in it",
+        });
+    }
+    let content = format!("the compressed content of {name}");
+    Err(foreign::error(content, foreign::find(chunk), chunk))
+}
+
+/// An archive without entries is nothing but zeros.
+fn is_zeros(head: &[u8]) -> bool {
+    let first = &head[..head.len().min(1024)];
+    first.len() >= 512 && first.iter().all(|byte| *byte == 0)
+}

@@ -1,0 +1,221 @@
+//! From a source to an image: unpack aside, find the root file system, record, rename.
+
+use super::record::{self, ImageRecord, RECORD_VERSION};
+use super::staging::{Committed, Staging};
+use super::{Image, Store};
+use crate::error::{Error, Result};
+use crate::id::ImageId;
+use crate::limits::Limits;
+use crate::progress::{Phase, Progress};
+use crate::remove::remove_tree;
+use crate::source::{self, Manifest, Opened, SourceRef};
+use crate::unpack::{Context, Layout, UnpackReport, find_rootfs};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest, Sha256};
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How sure an import makes that its image survives a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The whole tree is on the disk before the image appears (syncfs(2)).
+    #[default]
+    Full,
+    /// Only the record is. After a power cut within the next half minute, files of the image may be empty.
+    Record,
+}
+
+/// How to import.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// What the archive may cost.
+    pub limits: Limits,
+    /// Whether to wait for the disk.
+    pub durability: Durability,
+}
+
+/// The result of an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// The image.
+    pub image: Image,
+    /// Whether it is new; if not, the store had it already, whatever its source was called then.
+    pub is_new: bool,
+}
+
+impl Store {
+    /// Makes an image of a source, or finds the one that was made of the same bytes before.
+    ///
+    /// # Errors
+    /// Everything in [`Error`] that is about sources, archives and writing. Nothing is left in the store then.
+    pub fn import(
+        &self,
+        source: &SourceRef,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Imported> {
+        self.collect()?;
+        let mut opened = Opened::new(source)?;
+        let format = source::find(&opened)?;
+        if let Some(image) = self.already_there(&mut opened, progress)? {
+            return Ok(Imported {
+                image,
+                is_new: false,
+            });
+        }
+        let source_name = opened.name.clone();
+        let count = Arc::new(AtomicU64::new(0));
+        let free = self.free_bytes()?;
+        let limits = Limits {
+            max_unpacked_bytes: options.limits.max_unpacked_bytes.min(free),
+            ..options.limits.clone()
+        };
+        let staging = Staging::new(self)?;
+        let tree = staging.make_dir(TREE)?;
+        let context = Context {
+            limits: &limits,
+            progress,
+            read_bytes: &count,
+            total_bytes: opened.bytes,
+            place: &self.path,
+        };
+        progress.update(&context.snapshot(Phase::Unpacking, &UnpackReport::default()));
+        let result = tree
+            .try_clone()
+            .map_err(|error| Error::store("open", &self.path, error));
+        let result =
+            result.and_then(|root| format.import(opened, Arc::clone(&count), root, context));
+        let manifest = result.map_err(|error| self.full_not_limited(error, free))?;
+        let prefix = settle(&staging, tree, &source_name)?;
+        progress.update(&context.snapshot(Phase::Syncing, &manifest.report));
+        let record = record_of(manifest, format.id(), source_name, prefix);
+        write_record(&staging, &record, options.durability)?;
+        let is_new = staging.commit(&record.id)? == Committed::New;
+        Ok(Imported {
+            image: self.load(&record.id)?,
+            is_new,
+        })
+    }
+
+    /// Looks whether a regular file was imported before, and reads it for that only if an image of its size exists.
+    fn already_there(&self, opened: &mut Opened, progress: &dyn Progress) -> Result<Option<Image>> {
+        let Some(total) = opened.bytes else {
+            return Ok(None);
+        };
+        let images = self.list()?;
+        let known = |image: &Image| image.record.source_bytes == total;
+        if !images.iter().flatten().any(known) {
+            return Ok(None);
+        }
+        let mut sha256 = Sha256::new();
+        let count = AtomicU64::new(0);
+        let context = Context {
+            limits: &Limits::default(),
+            progress,
+            read_bytes: &count,
+            total_bytes: Some(total),
+            place: &self.path,
+        };
+        opened.for_all(|chunk| {
+            sha256.update(chunk);
+            let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            count.fetch_add(length, Ordering::Relaxed);
+            progress.update(&context.snapshot(Phase::Hashing, &UnpackReport::default()));
+        })?;
+        let id = ImageId::from_sha256(&sha256.finalize().into());
+        match self.load(&id) {
+            Ok(image) => Ok(Some(image)),
+            Err(Error::NoImage(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is free on the store's file system: to root all of it, to others what is not reserved.
+    fn free_bytes(&self) -> Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.images)
+            .map_err(|errno| Error::store("look at", &self.path, errno.into()))?;
+        let blocks = match rustix::process::geteuid().is_root() {
+            true => stat.f_bfree,
+            false => stat.f_bavail,
+        };
+        Ok(blocks.saturating_mul(stat.f_frsize))
+    }
+
+    /// An archive that claims more than the disk has free is a full disk to the user.
+    fn full_not_limited(&self, error: Error, free: u64) -> Error {
+        let claims = |error: &Error| matches!(error, Error::Limit { limit, .. } if *limit == free);
+        if claims(&error) {
+            return Error::NoSpace {
+                path: self.path.clone(),
+            };
+        }
+        error
+    }
+}
+
+/// Where the source is unpacked, below the staging directory.
+const TREE: &str = "tree";
+
+/// Moves the root file system to where it belongs, and says where it was.
+fn settle(staging: &Staging<'_>, tree: OwnedFd, source_name: &str) -> Result<String> {
+    let path = staging.path().join(TREE);
+    let failed = |errno: rustix::io::Errno| Error::store("look at", &path, errno.into());
+    let prefix = match find_rootfs(tree.as_fd()).map_err(failed)? {
+        Layout::At(prefix) => prefix,
+        Layout::Missing(found) => {
+            return Err(Error::NoRootfs {
+                source_name: source_name.to_owned(),
+                found,
+            });
+        }
+    };
+    // Our own path, with a prefix that was looked at without following symlinks, where only we write.
+    let from = [TREE.as_bytes(), &prefix].join(&b'/');
+    let from = from.strip_suffix(b"/").unwrap_or(&from);
+    rustix::fs::renameat(staging.fd(), from, staging.fd(), "rootfs").map_err(failed)?;
+    if !prefix.is_empty() {
+        remove_tree(staging.fd(), OsStr::new(TREE), &staging.path())?;
+    }
+    Ok(String::from_utf8_lossy(&prefix).into_owned())
+}
+
+fn record_of(manifest: Manifest, format: &str, source: String, prefix: String) -> ImageRecord {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    ImageRecord {
+        version: RECORD_VERSION,
+        id: ImageId::from_sha256(&manifest.sha256),
+        source,
+        format: match manifest.compression {
+            Some(compression) => format!("{format}, {compression}"),
+            None => format.to_owned(),
+        },
+        source_bytes: manifest.bytes,
+        created_s: now.map_or(0, |time| time.as_secs()),
+        prefix,
+        unpacked: manifest.report,
+    }
+}
+
+fn write_record(staging: &Staging<'_>, record: &ImageRecord, durability: Durability) -> Result<()> {
+    let path = staging.path().join(record::FILE);
+    let write = || -> std::io::Result<()> {
+        let text = serde_json::to_vec_pretty(record)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let fd = rustix::fs::openat(staging.fd(), record::FILE, flags, mode)?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(&text)?;
+        match durability {
+            Durability::Full => rustix::fs::syncfs(&file)?,
+            Durability::Record => file.sync_all()?,
+        }
+        rustix::fs::fsync(staging.fd())?;
+        Ok(())
+    };
+    write().map_err(|error| Error::store("write", Path::new(&path), error))
+}
