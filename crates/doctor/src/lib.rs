@@ -1,1 +1,23 @@
-//! placeholder
+//! Looks at a tree without executing anything of it, and says what its init and login stack want.
+//!
+//! `inspect` reads beneath the root and yields `Facts`, each with its evidence; `needs` is a pure function from
+//! facts to `Needs`, kept in the file of the init that is meant. Every read goes through `repot_rootfs::RootRead`;
+//! this crate has no way to a path of the host or to a process.
+#![forbid(unsafe_code)]
+
+pub mod accounts;
+mod candidate;
+mod control;
+mod distro;
+mod error;
+mod getty;
+mod init;
+mod inspect;
+mod login;
+mod packages;
+mod reading;
+
+pub use candidate::Candidate;
+pub use error::{Error, Result};
+pub use init::{INITS, InitSystem};
+pub use inspect::{inspect, needs};

@@ -1,0 +1,94 @@
+//! busybox init, alone or with OpenRC on top (Alpine).
+//!
+//! Recognised by the name of the program or by its banner, so that a copy at `/sbin/init` is found as well.
+//! Without an inittab it offers a shell on the console and on tty2 to tty4.
+
+use super::{InitSystem, inittab, openrc};
+use crate::control::{collect, protocol, run, signal};
+use crate::getty::push;
+use crate::reading::{base_name, evidence};
+use crate::{Candidate, Result};
+use repot_model::{Facts, GettyKind, InitFacts, Needs, ReadySign, Signal};
+use repot_rootfs::RootRead;
+
+#[derive(Debug)]
+pub(crate) struct Busybox;
+
+impl InitSystem for Busybox {
+    fn id(&self) -> &'static str {
+        "busybox"
+    }
+
+    fn detect(&self, root: &RootRead, candidate: &Candidate) -> Result<Option<InitFacts>> {
+        if candidate.script.is_some()
+            || !candidate.contains("BusyBox v")
+                && !base_name(&candidate.resolved).starts_with("busybox")
+        {
+            return Ok(None);
+        }
+        let mut facts = candidate.facts(self.id(), "busybox init");
+        facts.version = candidate
+            .texts("BusyBox v")
+            .find_map(|text| text.strip_prefix("BusyBox v")?.split([' ', '(']).next())
+            .filter(|version| !version.is_empty())
+            .map(str::to_owned);
+        // A busybox built without FEATURE_USE_INITTAB does not even have the name.
+        let reads_inittab = candidate.contains("/etc/inittab");
+        match inittab::read(root)?.filter(|_| reads_inittab) {
+            Some(entries) => {
+                inittab::busybox_gettys(root, &mut facts, &entries);
+                inittab::find_openrc(root, &mut facts, &entries)?;
+            }
+            None => default_shells(&mut facts, reads_inittab),
+        }
+        if facts.on_top.is_some() {
+            facts.name = "OpenRC on busybox init".to_owned();
+            openrc::gettys(root, &mut facts)?;
+        }
+        collect(root, &mut facts, &[]);
+        Ok(Some(facts))
+    }
+
+    fn needs(&self, init: &InitFacts, _facts: &Facts) -> Needs {
+        let source = "busybox init/halt.c: poweroff sends SIGUSR2 to PID 1, reboot SIGTERM; it then runs the \
+                      shutdown lines of inittab";
+        Needs {
+            argv: vec![init.path.clone()],
+            env: Vec::new(),
+            container: openrc::container_values(init),
+            cgroups: Vec::new(),
+            power_off: protocol(
+                [Some(signal(Signal::USR2)), run(init, "poweroff", &[])],
+                30,
+                source,
+            ),
+            reboot: protocol(
+                [Some(signal(Signal::TERM)), run(init, "reboot", &[])],
+                30,
+                source,
+            ),
+            ready: ReadySign::Prompt,
+            uses_reboot_syscall: true,
+        }
+    }
+}
+
+/// What busybox does when there is no inittab.
+///
+/// # Source
+/// busybox `init/init.c` `parse_inittab`: `askfirst` login shells on the console and on VC_2 to VC_4.
+fn default_shells(facts: &mut InitFacts, reads_inittab: bool) {
+    let why = if reads_inittab {
+        "no such file: askfirst shells on the console and tty2 to tty4"
+    } else {
+        "not read by this busybox: askfirst shells on the console and tty2 to tty4"
+    };
+    for tty in ["console", "tty2", "tty3", "tty4"] {
+        push(
+            facts,
+            tty,
+            GettyKind::Shell,
+            evidence("/etc/inittab", None, why),
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! finit (fast init). Recognised by its name or by the text `Finit v` in the binary.
+
+use super::InitSystem;
+use crate::control::{collect, protocol, run, signal};
+use crate::getty::{Command, add, push, recognise, tty_name};
+use crate::reading::{base_name, entries, evidence, text};
+use crate::{Candidate, Result, packages};
+use repot_model::{Facts, GettyKind, InitFacts, Needs, ReadySign, Signal};
+use repot_rootfs::RootRead;
+
+#[derive(Debug)]
+pub(crate) struct Finit;
+
+impl InitSystem for Finit {
+    fn id(&self) -> &'static str {
+        "finit"
+    }
+
+    fn detect(&self, root: &RootRead, candidate: &Candidate) -> Result<Option<InitFacts>> {
+        if candidate.script.is_some()
+            || base_name(&candidate.resolved) != "finit" && !candidate.contains("Finit v")
+        {
+            return Ok(None);
+        }
+        let mut facts = candidate.facts(self.id(), "finit");
+        facts.version = candidate
+            .texts("Finit v")
+            .filter_map(|text| text.strip_prefix("Finit v")?.split(' ').next())
+            .find(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+            .map(str::to_owned);
+        if facts.version.is_none() {
+            facts.version = packages::version(root, &["finit"])?;
+        }
+        gettys(root, &mut facts)?;
+        collect(root, &mut facts, &[]);
+        Ok(Some(facts))
+    }
+
+    fn needs(&self, init: &InitFacts, _facts: &Facts) -> Needs {
+        let source = "finit doc/signals.md: SIGUSR2 powers off, SIGTERM reboots, both in order";
+        Needs {
+            argv: vec![init.path.clone()],
+            env: Vec::new(),
+            // With a value that finit knows (lxc, docker, ...) it ends by exit(0) instead of reboot(2), and a
+            // reboot can no longer be told from a power-off. It does not know this one.
+            container: vec!["repot".to_owned()],
+            cgroups: Vec::new(),
+            power_off: protocol(
+                [
+                    Some(signal(Signal::USR2)),
+                    run(init, "initctl", &["poweroff"]),
+                ],
+                60,
+                source,
+            ),
+            reboot: protocol(
+                [
+                    Some(signal(Signal::TERM)),
+                    run(init, "initctl", &["reboot"]),
+                ],
+                60,
+                source,
+            ),
+            ready: ReadySign::Prompt,
+            uses_reboot_syscall: true,
+        }
+    }
+}
+
+/// `tty` lines of finit.conf(5): `tty [LEVELS] <COND> DEVICE ...` with finit's own getty, or
+/// `tty [LEVELS] GETTY ARGS...` with another.
+fn gettys(root: &RootRead, facts: &mut InitFacts) -> Result<()> {
+    let mut files = vec!["/etc/finit.conf".to_owned()];
+    for dir in ["/etc/finit.d", "/etc/finit.d/enabled"] {
+        for entry in entries(root, dir)? {
+            if entry.name.ends_with(".conf") {
+                files.push(format!("{dir}/{}", entry.name));
+            }
+        }
+    }
+    let mut contents = Vec::new();
+    for path in files {
+        if let Some(content) = text(root, &path)? {
+            contents.push((path, content));
+        }
+    }
+    let level = contents
+        .iter()
+        .flat_map(|(_, content)| content.lines())
+        .filter_map(|line| line.trim().strip_prefix("runlevel ")?.trim().chars().next())
+        .next_back()
+        .unwrap_or('2');
+    for (path, content) in &contents {
+        for (number, line) in (1..).zip(content.lines()) {
+            if let Some(rest) = line.trim().strip_prefix("tty") {
+                tty_line(root, facts, rest, level, evidence(path, Some(number), line));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn tty_line(
+    root: &RootRead,
+    facts: &mut InitFacts,
+    rest: &str,
+    level: char,
+    seen: repot_model::Evidence,
+) {
+    if !rest.starts_with(|c: char| c.is_whitespace() || c == '[') {
+        return;
+    }
+    let mut rest = rest.trim_start();
+    if let Some((levels, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        // finit.conf(5): `[!789]` means all levels but these.
+        let here = match levels.strip_prefix('!') {
+            Some(without) => !without.contains(level),
+            None => levels.contains(level),
+        };
+        if !here {
+            return;
+        }
+        rest = after.trim_start();
+    }
+    if let Some((_, after)) = rest.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
+        rest = after.trim_start();
+    }
+    let words: Vec<&str> = rest.split_ascii_whitespace().collect();
+    if let Some(Command { tty: Some(_), .. }) = recognise(&words).as_ref() {
+        if let Some(command) = recognise(&words) {
+            let tty = command.tty.clone().unwrap_or_default();
+            add(root, facts, &command, &tty, seen);
+        }
+        return;
+    }
+    let kind = if words.contains(&"nologin") || words.contains(&"notty") {
+        GettyKind::Shell
+    } else {
+        GettyKind::Login
+    };
+    match words.first() {
+        Some(&"@console") => push(facts, "console", kind, seen),
+        Some(device) => {
+            if let Some(tty) = tty_name(device) {
+                push(facts, &tty, kind, seen);
+            }
+        }
+        None => {}
+    }
+}

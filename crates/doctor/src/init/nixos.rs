@@ -1,0 +1,76 @@
+//! NixOS: systemd, started by the stage 2 script of the system profile.
+//!
+//! `/etc` and the usual directories are made by that script, so everything is looked up below the store path.
+//! Starting systemd directly never works.
+
+use super::{InitSystem, systemd};
+use crate::control::collect;
+use crate::reading::{command_path, evidence};
+use crate::{Candidate, Result, getty};
+use repot_model::{Facts, GettyKind, InitFacts, Needs};
+use repot_rootfs::RootRead;
+
+#[derive(Debug)]
+pub(crate) struct NixOs;
+
+impl InitSystem for NixOs {
+    fn id(&self) -> &'static str {
+        "nixos"
+    }
+
+    fn detect(&self, root: &RootRead, candidate: &Candidate) -> Result<Option<InitFacts>> {
+        let profile = candidate.path.starts_with("/nix/var/nix/profiles/system");
+        if !profile && !candidate.resolved.starts_with("/nix/store/") {
+            return Ok(None);
+        }
+        let mut facts = candidate.facts(self.id(), "NixOS (systemd)");
+        let system = parent(&candidate.resolved);
+        // `systemd` in the system's directory leads to /nix/store/HASH-systemd-257.3.
+        if let Some(system) = &system
+            && let Ok(package) = root.resolve(&format!("{system}/systemd"))
+        {
+            facts.version = package
+                .rsplit_once("-systemd-")
+                .map(|(_, version)| version.to_owned());
+            facts
+                .evidence
+                .push(evidence(&package, None, "the system's systemd"));
+        }
+        facts.cgroups = systemd::cgroups(systemd::major(facts.version.as_deref()));
+        if let Some(system) = &system {
+            let unit = format!("{system}/etc/systemd/system/console-getty.service");
+            if root.is_file(&unit) {
+                getty::push(
+                    &mut facts,
+                    "console",
+                    GettyKind::Login,
+                    evidence(&unit, None, "console-getty.service"),
+                );
+            } else if root.symlink_metadata(&unit).is_ok() {
+                facts
+                    .broken_gettys
+                    .push(evidence(&unit, None, "masked, or leads nowhere"));
+            }
+            let sw = format!("{system}/sw/bin");
+            collect(root, &mut facts, &[&sw]);
+        }
+        debug_assert!(command_path(root, &facts.path).is_some());
+        Ok(Some(facts))
+    }
+
+    fn needs(&self, init: &InitFacts, _facts: &Facts) -> Needs {
+        systemd::needs(init)
+    }
+}
+
+/// The system's directory in the store.
+pub(crate) fn system_dir(init: &InitFacts) -> Option<String> {
+    parent(&init.resolved)
+}
+
+/// `/nix/store/HASH-nixos-system-NAME` of a path below it.
+fn parent(resolved: &str) -> Option<String> {
+    let rest = resolved.strip_prefix("/nix/store/")?;
+    let name = rest.split('/').next()?;
+    Some(format!("/nix/store/{name}"))
+}

@@ -1,0 +1,89 @@
+//! s6-linux-init: `/sbin/init` is a script, written by s6-linux-init-maker, that executes `s6-linux-init -c BASE`.
+
+use super::{InitSystem, s6_svscan};
+use crate::control::{collect, protocol, run, signal};
+use crate::reading::{base_name, evidence};
+use crate::{Candidate, Result, packages};
+use repot_model::{Facts, InitFacts, Needs, ReadySign, Signal};
+use repot_rootfs::RootRead;
+
+/// Where s6-linux-init-maker puts its base directory unless told otherwise.
+const BASE: &str = "/etc/s6-linux-init/current";
+
+#[derive(Debug)]
+pub(crate) struct S6LinuxInit;
+
+impl InitSystem for S6LinuxInit {
+    fn id(&self) -> &'static str {
+        "s6-linux-init"
+    }
+
+    fn detect(&self, root: &RootRead, candidate: &Candidate) -> Result<Option<InitFacts>> {
+        let Some(script) = candidate.script_text() else {
+            return Ok(None);
+        };
+        let words: Vec<&str> = script.split_ascii_whitespace().collect();
+        let Some(at) = words
+            .iter()
+            .position(|word| base_name(word) == "s6-linux-init")
+        else {
+            return Ok(None);
+        };
+        let base = words
+            .get(at..)
+            .unwrap_or_default()
+            .windows(2)
+            .find_map(|pair| match pair {
+                &["-c", base] => Some(base.trim_matches('"').to_owned()),
+                _ => None,
+            })
+            .unwrap_or_else(|| BASE.to_owned());
+        let mut facts = candidate.facts(self.id(), "s6-linux-init");
+        facts.evidence.push(evidence(
+            &candidate.path,
+            None,
+            &format!("s6-linux-init -c {base}"),
+        ));
+        facts.version = packages::version(root, &["s6-linux-init"])?;
+        // The early getty (-G) and what else is supervised from the start; then s6-rc's sources where known.
+        for dir in [
+            format!("{base}/run-image/service"),
+            "/etc/s6-rc/source".to_owned(),
+            "/etc/s6/sv".to_owned(),
+            "/etc/s6/adminsv".to_owned(),
+        ] {
+            s6_svscan::gettys(root, &mut facts, &dir)?;
+        }
+        collect(root, &mut facts, &[]);
+        Ok(Some(facts))
+    }
+
+    fn needs(&self, init: &InitFacts, _facts: &Facts) -> Needs {
+        let source = "s6-linux-init-shutdownd and the signal handlers of s6-linux-init-maker: SIGUSR1 and SIGPWR \
+                      power off, SIGINT reboots";
+        Needs {
+            argv: vec![init.path.clone()],
+            env: Vec::new(),
+            container: vec!["repot".to_owned()],
+            cgroups: Vec::new(),
+            power_off: protocol(
+                [
+                    run(init, "s6-linux-init-hpr", &["-p"]),
+                    Some(signal(Signal::USR1)),
+                ],
+                60,
+                source,
+            ),
+            reboot: protocol(
+                [
+                    run(init, "s6-linux-init-hpr", &["-r"]),
+                    Some(signal(Signal::INT)),
+                ],
+                60,
+                source,
+            ),
+            ready: ReadySign::Prompt,
+            uses_reboot_syscall: true,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Upstart: Ubuntu 9.10 to 14.10, RHEL 6.
+
+use super::InitSystem;
+use crate::control::{collect, protocol, run, signal};
+use crate::getty::{add, recognise};
+use crate::reading::{entries, evidence, text};
+use crate::{Candidate, Result, packages};
+use repot_model::{Facts, InitFacts, Needs, ReadySign, Signal};
+use repot_rootfs::RootRead;
+
+#[derive(Debug)]
+pub(crate) struct Upstart;
+
+impl InitSystem for Upstart {
+    fn id(&self) -> &'static str {
+        "upstart"
+    }
+
+    fn detect(&self, root: &RootRead, candidate: &Candidate) -> Result<Option<InitFacts>> {
+        // Its D-Bus address; systemd's and sysvinit's binaries have none of it.
+        let marked =
+            candidate.contains("com.ubuntu.Upstart") || candidate.contains("/com/ubuntu/upstart");
+        if candidate.script.is_some() || !marked || !root.is_dir("/etc/init") {
+            return Ok(None);
+        }
+        let mut facts = candidate.facts(self.id(), "upstart");
+        facts.version = candidate
+            .texts("upstart ")
+            .filter_map(|text| text.split([' ', ')']).nth(1))
+            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+            .map(str::to_owned);
+        if facts.version.is_none() {
+            facts.version = packages::version(root, &["upstart"])?;
+        }
+        gettys(root, &mut facts)?;
+        collect(root, &mut facts, &[]);
+        Ok(Some(facts))
+    }
+
+    fn needs(&self, init: &InitFacts, _facts: &Facts) -> Needs {
+        let source = "upstart's shutdown(8) and init(8): runlevel events 0 and 6; SIGINT emits control-alt-delete";
+        Needs {
+            argv: vec![init.path.clone()],
+            env: Vec::new(),
+            // Ubuntu's jobs ask running-in-container, which reads this variable; lxc is what they were written for.
+            container: vec!["lxc".to_owned()],
+            cgroups: Vec::new(),
+            power_off: protocol(
+                [
+                    run(init, "shutdown", &["-P", "now"]),
+                    run(init, "telinit", &["0"]),
+                    run(init, "poweroff", &[]),
+                ],
+                60,
+                source,
+            ),
+            reboot: protocol(
+                [
+                    run(init, "shutdown", &["-r", "now"]),
+                    run(init, "telinit", &["6"]),
+                    Some(signal(Signal::INT)),
+                ],
+                60,
+                source,
+            ),
+            ready: ReadySign::Prompt,
+            uses_reboot_syscall: true,
+        }
+    }
+}
+
+/// `exec /sbin/getty -8 38400 tty1` in the jobs, unless an override file says `manual` (init(5)).
+fn gettys(root: &RootRead, facts: &mut InitFacts) -> Result<()> {
+    for entry in entries(root, "/etc/init")? {
+        let Some(job) = entry.name.strip_suffix(".conf") else {
+            continue;
+        };
+        let path = format!("/etc/init/{}", entry.name);
+        let content = text(root, &path)?.unwrap_or_default();
+        let over = text(root, &format!("/etc/init/{job}.override"))?.unwrap_or_default();
+        if !content.contains("start on") || over.lines().any(|line| line.trim() == "manual") {
+            continue;
+        }
+        for (number, line) in (1..).zip(content.lines()) {
+            let line = line.trim();
+            let Some(command) = line.strip_prefix("exec ") else {
+                continue;
+            };
+            let words: Vec<&str> = command.split_ascii_whitespace().collect();
+            if let Some(command) = recognise(&words)
+                && let Some(tty) = command.tty.clone()
+            {
+                add(
+                    root,
+                    facts,
+                    &command,
+                    &tty,
+                    evidence(&path, Some(number), line),
+                );
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! `inspect`: the order in which a tree is looked at; `needs`: from facts to what the init wants.
+
+use crate::candidate::{self, Search};
+use crate::init::{self, GENERIC, INITS, InitSystem};
+use crate::reading::{evidence, optional, text};
+use crate::{Result, distro, login};
+use repot_model::{Arch, Evidence, Facts, InitFacts, Libc, Needs};
+use repot_rootfs::{ErrorKind, Program, RootRead};
+
+/// Files whose content decides something. If one of them is there but may not be read, the facts say so.
+const DECISIVE: &[&str] = &[
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/inittab",
+    "/etc/os-release",
+    "/etc/pam.d/login",
+    "/etc/securetty",
+    "/etc/machine-id",
+];
+
+/// Programs that tell the architecture of a tree without an init.
+const ANY_PROGRAM: &[&str] = &[
+    "/bin/sh",
+    "/bin/bash",
+    "/bin/busybox",
+    "/usr/bin/env",
+    "/bin/true",
+];
+
+/// Finds out what a tree is, without executing or changing anything.
+///
+/// # Errors
+/// Only if the machine fails to read it; what is missing or broken in the tree is among the facts.
+pub fn inspect(root: &RootRead) -> Result<Facts> {
+    let Search {
+        found,
+        mut rejected,
+    } = candidate::search(root)?;
+    let mut init = None;
+    if let Some(candidate) = &found {
+        init = init::detect(root, candidate)?;
+    }
+    // Guix System has no file that could be executed as it is: the argv is made up.
+    if init.is_none() {
+        init = init::guix_system(root, &mut rejected)?;
+    }
+    let (arch, libc) = architecture(root, init.as_ref())?;
+    let system = init.as_ref().and_then(init::system_dir);
+    Ok(Facts {
+        distribution: distro::detect(root, system.as_deref())?,
+        arch,
+        libc,
+        login: login::detect(root, system.as_deref())?,
+        root: login::root_account(root)?,
+        machine_id: machine_id(root)?,
+        has_usr: root.is_dir("/usr"),
+        unread: unread(root)?,
+        init,
+        rejected_inits: rejected,
+    })
+}
+
+/// What the init of these facts wants. `None` for an application image, which has none.
+pub fn needs(facts: &Facts) -> Option<Needs> {
+    let init = facts.init.as_ref()?;
+    let known = INITS.iter().find(|known| known.id() == init.id.0);
+    let system: &dyn InitSystem = known.map_or(&GENERIC, |known| *known);
+    Some(system.needs(init, facts))
+}
+
+fn architecture(root: &RootRead, init: Option<&InitFacts>) -> Result<(Option<Arch>, Option<Libc>)> {
+    if let Some(elf) = init.and_then(|init| init.elf.as_ref()) {
+        return Ok((Some(elf.arch), Some(elf.libc)));
+    }
+    for path in ANY_PROGRAM {
+        if let Some(Program::Elf {
+            header,
+            interpreter,
+        }) = optional(root.program(path))?
+            && let Ok(elf) = candidate::elf_facts(root, header, interpreter)
+        {
+            return Ok((Some(elf.arch), Some(elf.libc)));
+        }
+    }
+    Ok((None, None))
+}
+
+/// `/etc/machine-id` if it is valid (machine-id(5)).
+fn machine_id(root: &RootRead) -> Result<Option<String>> {
+    Ok(text(root, "/etc/machine-id")?
+        .map(|content| content.trim().to_ascii_lowercase())
+        .filter(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())))
+}
+
+fn unread(root: &RootRead) -> Result<Vec<Evidence>> {
+    let mut unread = Vec::new();
+    for path in DECISIVE {
+        if let Err(error) = root.open_file(path) {
+            match error.kind() {
+                ErrorKind::Denied | ErrorKind::Unsuitable => {
+                    unread.push(evidence(path, None, &error.to_string()));
+                }
+                ErrorKind::Absent => {}
+                ErrorKind::Io => return Err(error.into()),
+            }
+        }
+    }
+    Ok(unread)
+}
