@@ -1,6 +1,7 @@
 //! `repot-trees`: builds the test trees and says where they are.
 //!
-//! `list`, `build [NAME...]`, `path NAME`, `tarball NAME EXTENSION`, `digest NAME|DIRECTORY`.
+//! `list`, `build [NAME...]`, `path NAME`, `tarball NAME EXTENSION`, `digest NAME|DIRECTORY`,
+//! `prune` (removes trees of recipes that have changed).
 //! A name may end in `+password` for the variant whose root can log in.
 #![forbid(unsafe_code)]
 // This is the one place of the kit that talks to a person.
@@ -15,7 +16,8 @@ use repot_e2e::digest::digest;
 use repot_e2e::trees::{self, Compression, Tree};
 
 const USAGE: &str = "usage: repot-trees list | build [NAME[+password]...] | path NAME[+password]
-       repot-trees tarball NAME tar|tar.gz|tar.xz|tar.zst|tar.bz2 | digest NAME|DIRECTORY";
+       repot-trees tarball NAME tar|tar.gz|tar.xz|tar.zst|tar.bz2 | digest NAME|DIRECTORY
+       repot-trees prune";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
             .map(|path| println!("{}", path.display())),
         ["tarball", name, extension] => tarball(name, extension),
         ["digest", place] => show_digest(place),
+        ["prune"] => prune(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -107,5 +110,12 @@ fn show_digest(place: &str) -> Result<()> {
         tree(place)?.ensure()?
     };
     println!("{}", digest(&path)?);
+    Ok(())
+}
+
+fn prune() -> Result<()> {
+    for path in trees::prune()? {
+        println!("removed {}", path.display());
+    }
     Ok(())
 }

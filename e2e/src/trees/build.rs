@@ -7,7 +7,7 @@
 //! mirrors that stand still.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -90,19 +90,17 @@ fn fill(tree: &Tree, rootfs: &Path, lock: &Lock) -> Result<()> {
 }
 
 /// The root directory of the tree that another one is derived from.
-fn base(name: &str, lock: &Lock) -> Result<std::path::PathBuf> {
+fn base(name: &str, lock: &Lock) -> Result<PathBuf> {
     let tree = Tree::named(name)?;
     build(tree, lock).with_context(|| format!("building {name} first"))?;
     tree.path()
 }
 
 /// An empty directory with a temporary name; those that interrupted builds left are removed.
-fn sweep(tree: &Tree) -> Result<std::path::PathBuf> {
+fn sweep(tree: &Tree) -> Result<PathBuf> {
     let work = cache::dir().join(format!(".building-{}", tree.label()));
     if work.exists() {
-        run(Command::new("rm")
-            .args(["-rf", "--one-file-system", "--"])
-            .arg(&work))?;
+        remove(&work)?;
     }
     fs::create_dir(&work).with_context(|| format!("creating {}", work.display()))?;
     Ok(work)
@@ -171,6 +169,13 @@ pub fn copy(from: &Path, into: &Path) -> Result<()> {
         .args(["-a", "--reflink=auto", "--no-target-directory", "--"])
         .arg(from)
         .arg(into))
+}
+
+/// Removes a directory of the cache, but nothing that is mounted there.
+pub fn remove(path: &Path) -> Result<()> {
+    run(Command::new("rm")
+        .args(["-rf", "--one-file-system", "--"])
+        .arg(path))
 }
 
 /// Runs a piece of a recipe in the root directory of the tree.

@@ -12,6 +12,8 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::build::remove;
+
 /// The root of the cache.
 pub fn dir() -> PathBuf {
     let chosen: Option<OsString> =
@@ -48,4 +50,22 @@ impl Lock {
             }
         }
     }
+}
+
+/// Removes everything from the cache but `kept`. The lock is the caller's proof that nobody
+/// builds meanwhile.
+pub fn prune(kept: &[PathBuf], _lock: &Lock) -> Result<Vec<PathBuf>> {
+    let dir = dir();
+    let mut removed = Vec::new();
+    for entry in fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))? {
+        let path = entry
+            .with_context(|| format!("listing {}", dir.display()))?
+            .path();
+        if !kept.contains(&path) {
+            remove(&path)?;
+            removed.push(path);
+        }
+    }
+    removed.sort();
+    Ok(removed)
 }

@@ -57,6 +57,22 @@ pub fn recipes() -> impl Iterator<Item = &'static Recipe> {
     all().filter(|recipe| recipe.visibility == Visibility::Tree)
 }
 
+/// Removes from the cache what no recipe of this source tree names any more: trees of
+/// changed recipes and what interrupted builds left. Returns the removed paths.
+///
+/// # Errors
+/// The cache cannot be listed, or something in it cannot be removed.
+pub fn prune() -> Result<Vec<PathBuf>> {
+    let lock = cache::Lock::acquire()?;
+    let mut kept = vec![cache::dir().join("apt"), cache::dir().join("lock")];
+    for recipe in all() {
+        for root in [Root::Locked, Root::Password] {
+            kept.push(Tree { recipe, root }.slot()?);
+        }
+    }
+    cache::prune(&kept, &lock)
+}
+
 /// Whether root can log in with a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Root {
