@@ -130,3 +130,63 @@ fn valid_hostname(name: &str) -> Option<String> {
 pub fn os_name(root: &RootRead) -> Result<String> {
     Ok(crate::distro::detect(root, None)?.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::Tree;
+
+    #[test]
+    fn users_and_groups() {
+        let tree = Tree::new()
+            .file(
+                "/etc/passwd",
+                "root:x:0:0:root:/root:/bin/bash\nann:x:1000:1000::/home/ann:\n",
+            )
+            .file(
+                "/etc/group",
+                "root:x:0:\nsudo:x:27:ann\nann:x:1000:ann\naudio:x:20:bob,ann\n",
+            );
+        let root = tree.root();
+        let ann = user(&root, "ann").unwrap().unwrap();
+        assert_eq!((ann.uid, ann.gid, ann.groups), (1000, 1000, vec![20, 27]));
+        assert_eq!(ann.shell, "/bin/sh");
+        assert_eq!(user(&root, "1000").unwrap().unwrap().name, "ann");
+        assert_eq!(user(&root, "nobody").unwrap(), None);
+    }
+
+    #[test]
+    fn session_settings() {
+        let tree = Tree::new()
+            .file(
+                "/etc/login.defs",
+                "# c\nENV_SUPATH\tPATH=/sbin:/bin\nENV_PATH\tPATH=/bin\n",
+            )
+            .file("/etc/environment", "LANG=\"de_DE.UTF-8\"\n# x\nA=b\n")
+            .file("/etc/hostname", "# name\nbox\n");
+        let root = tree.root();
+        assert_eq!(login_path(&root, 0).unwrap().as_deref(), Some("/sbin:/bin"));
+        assert_eq!(login_path(&root, 5).unwrap().as_deref(), Some("/bin"));
+        assert_eq!(
+            environment(&root).unwrap()[0],
+            ("LANG".to_owned(), "de_DE.UTF-8".to_owned())
+        );
+        assert_eq!(hostname(&root).unwrap().as_deref(), Some("box"));
+        assert_eq!(os_name(&root).unwrap(), "unknown Linux distribution");
+    }
+
+    #[test]
+    fn host_names_are_checked() {
+        for (content, name) in [
+            ("bad name", None),
+            ("a;b", None),
+            ("-x", None),
+            ("", None),
+            ("a.b-c", Some("a.b-c")),
+        ] {
+            let tree = Tree::new().file("/etc/hostname", content);
+            let root = tree.root();
+            assert_eq!(hostname(&root).unwrap().as_deref(), name, "{content}");
+        }
+    }
+}

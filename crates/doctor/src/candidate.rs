@@ -296,3 +296,88 @@ fn libc(interpreter: Option<&str>) -> Libc {
         Libc::Unknown
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::Tree;
+    use repot_model::{Arch, Libc};
+
+    #[test]
+    fn what_cannot_run_is_rejected_with_the_reason() {
+        for (reason, tree) in [
+            (
+                "does not exist",
+                Tree::new().link("/sbin/init", "/lib/systemd/systemd"),
+            ),
+            ("leads in a circle", Tree::new().link("/sbin/init", "init")),
+            (
+                "is not executable",
+                Tree::new().file("/sbin/init", "#!/bin/sh\n"),
+            ),
+            ("is empty", Tree::new().script("/sbin/init", "")),
+            ("is a directory", Tree::new().dir("/sbin/init")),
+            (
+                "neither an ELF program nor a script",
+                Tree::new().script("/sbin/init", "hello"),
+            ),
+            ("cut off", Tree::new().script("/sbin/init", "\u{7f}ELF")),
+            (
+                "its interpreter /bin/sh does not exist",
+                Tree::new().script("/sbin/init", "#!/bin/sh\n"),
+            ),
+            (
+                "needs the loader /lib64/ld-linux-x86-64.so.2",
+                Tree::new().dynamic_elf("/sbin/init", "/lib64/ld-linux-x86-64.so.2"),
+            ),
+            (
+                "its interpreter /bin/sh is neither",
+                Tree::new()
+                    .script("/sbin/init", "#!/bin/sh\n")
+                    .script("/bin/sh", "x"),
+            ),
+            (
+                "too many interpreters",
+                Tree::new().script("/sbin/init", "#!/sbin/init\n"),
+            ),
+        ] {
+            let facts = tree.facts();
+            assert!(facts.init.is_none(), "{reason}");
+            let seen = &facts.rejected_inits[0].seen;
+            assert!(seen.contains(reason), "{reason:?} not in {seen:?}");
+        }
+    }
+
+    #[test]
+    fn the_search_goes_on_behind_a_broken_candidate() {
+        let tree = Tree::new()
+            .link("/sbin/init", "/nowhere")
+            .elf("/lib/ld-musl-x86_64.so.1", "")
+            .dynamic_elf("/usr/lib/systemd/systemd", "/lib/ld-musl-x86_64.so.1");
+        let facts = tree.facts();
+        let init = facts.init.unwrap();
+        assert_eq!(init.path, "/usr/lib/systemd/systemd");
+        assert_eq!(
+            (facts.arch, facts.libc),
+            (Some(Arch::X86_64), Some(Libc::Musl))
+        );
+        assert_eq!(facts.rejected_inits.len(), 1);
+    }
+
+    #[test]
+    fn merged_directories_are_reported_once() {
+        let tree = Tree::new()
+            .link("/usr/sbin/init", "/nowhere")
+            .link("/sbin", "usr/sbin");
+        assert_eq!(tree.facts().rejected_inits.len(), 1);
+    }
+
+    #[test]
+    fn no_init_still_has_an_architecture() {
+        let facts = Tree::new().elf("/bin/sh", "").facts();
+        assert!(facts.init.is_none() && facts.rejected_inits.is_empty());
+        assert_eq!(
+            (facts.arch, facts.libc),
+            (Some(Arch::X86_64), Some(Libc::Static))
+        );
+    }
+}

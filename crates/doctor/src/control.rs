@@ -26,9 +26,13 @@ const NAMES: &[&str] = &[
     "herd",
 ];
 
-/// Adds to the facts every control program found in `dirs` (the usual directories if none are given).
-pub(crate) fn collect(root: &RootRead, facts: &mut InitFacts, dirs: &[&str]) {
-    let dirs = if dirs.is_empty() { PROGRAM_DIRS } else { dirs };
+/// Adds to the facts every control program found in the usual directories.
+pub(crate) fn collect(root: &RootRead, facts: &mut InitFacts) {
+    collect_in(root, facts, PROGRAM_DIRS);
+}
+
+/// The same for other directories.
+pub(crate) fn collect_in(root: &RootRead, facts: &mut InitFacts, dirs: &[&str]) {
     let found = NAMES.iter().filter_map(|name| program_in(root, dirs, name));
     facts.control.extend(found);
 }
@@ -61,8 +65,14 @@ pub(crate) fn protocol(
     patience_s: u32,
     source: &str,
 ) -> StopProtocol {
+    let mut known: Vec<StopAction> = Vec::new();
+    for request in requests.into_iter().flatten() {
+        if !known.contains(&request) {
+            known.push(request);
+        }
+    }
     StopProtocol {
-        requests: requests.into_iter().flatten().collect(),
+        requests: known,
         patience_s,
         source: source.to_owned(),
     }

@@ -156,39 +156,56 @@ pub(crate) fn in_script(
         .next()
         .and_then(tty_name)
         .or_else(|| tty_name(service));
+    let mut broken = Vec::new();
     let mut mentioned = None;
     for (number, line) in (1..).zip(script.lines()) {
         let line = line.trim();
         if line.starts_with('#') || !line.contains("getty") {
             continue;
         }
-        // Tests for the program come before it is started; only what is executed counts.
-        let runs = line.split(['|', ';']).map(str::trim).find(|part| {
-            let first = part.split_ascii_whitespace().next();
-            matches!(first, Some("exec" | "setsid" | "chpst" | "respawn"))
-                || first.is_some_and(|word| GETTYS.contains(&base_name(word)))
-        });
-        let words: Vec<&str> = runs.unwrap_or_default().split_ascii_whitespace().collect();
         let seen = evidence(path, Some(number), line);
-        match recognise(&words) {
+        match executed(line) {
             Some(command) => {
-                if let Some(tty) = command.tty.clone().or_else(|| from_name.clone()) {
-                    add(root, facts, &command, &tty, seen);
+                let Some(tty) = command.tty.clone().or_else(|| from_name.clone()) else {
+                    continue;
+                };
+                // Scripts try one getty after the other (Debian: fgetty, else getty): the first in the tree.
+                if command_path(root, &command.program).is_some() {
+                    push(facts, &tty, command.kind, seen);
                     return;
                 }
+                let reason = format!("{}: {} is not in the tree", seen.seen, command.program);
+                broken.push(evidence(path, seen.line, &reason));
             }
             None => mentioned = mentioned.or(Some(seen)),
         }
     }
     // `exec setsid ${GETTY} ... "${tty}"` (Void): the name of the service is all there is to go by.
     if let (Some(tty), Some(seen)) = (from_name, mentioned)
+        && broken.is_empty()
         && GETTYS.iter().any(|name| service.starts_with(name))
     {
-        match GETTYS.iter().find_map(|name| command_path(root, name)) {
-            Some(_) => push(facts, &tty, GettyKind::Login, seen),
-            None => facts.broken_gettys.push(seen),
+        if GETTYS.iter().any(|name| command_path(root, name).is_some()) {
+            push(facts, &tty, GettyKind::Login, seen);
+            return;
         }
+        broken.push(seen);
     }
+    facts.broken_gettys.append(&mut broken);
+}
+
+/// The getty that a line of a script executes; tests for one, and mentions, do not count.
+fn executed(line: &str) -> Option<Command> {
+    line.split(['|', ';', '&']).map(str::trim).find_map(|part| {
+        let words: Vec<&str> = part.split_ascii_whitespace().collect();
+        let first = words.first()?;
+        let starts = matches!(
+            *first,
+            "exec" | "setsid" | "chpst" | "respawn" | "s6-setsid" | "foreground"
+        ) || first.starts_with('/') && GETTYS.contains(&base_name(first))
+            || GETTYS.contains(first) && words.len() > 1;
+        starts.then(|| recognise(&words)).flatten()
+    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ mod candidate;
 mod control;
 mod distro;
 mod error;
+#[cfg(test)]
+mod fake;
 mod getty;
 mod init;
 mod inspect;

@@ -45,7 +45,7 @@ impl InitSystem for Busybox {
             facts.name = "OpenRC on busybox init".to_owned();
             openrc::gettys(root, &mut facts)?;
         }
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         Ok(Some(facts))
     }
 
@@ -90,5 +90,77 @@ fn default_shells(facts: &mut InitFacts, reads_inittab: bool) {
             GettyKind::Shell,
             evidence("/etc/inittab", None, why),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::{GettyKind, Signal, StopAction};
+
+    const BANNER: &str = "BusyBox v1.36.1 (2024-01-01)\0/etc/inittab";
+
+    #[test]
+    fn a_copy_without_inittab_offers_shells() {
+        let tree = Tree::new().elf("/sbin/init", BANNER);
+        let init = tree.init();
+        assert_eq!(
+            (init.id.0.as_str(), init.version.as_deref()),
+            ("busybox", Some("1.36.1"))
+        );
+        assert_eq!(ttys(&init)[0], ("console", GettyKind::Shell));
+        assert_eq!(init.gettys.len(), 4);
+        assert_eq!(
+            tree.needs().power_off.requests,
+            [StopAction::Signal {
+                signal: Signal::USR2
+            }]
+        );
+    }
+
+    #[test]
+    fn inittab_lines() {
+        let tree = Tree::new()
+            .elf("/bin/busybox", BANNER)
+            .link("/sbin/init", "/bin/busybox")
+            .link("/sbin/getty", "/bin/busybox")
+            .link("/bin/sh", "/bin/busybox")
+            .script("/usr/libexec/login.sh", "#!/bin/sh\n")
+            .file(
+                "/etc/inittab",
+                "::sysinit:/etc/init.d/rcS\n::askfirst:-/bin/sh\ntty1::respawn:/sbin/getty 38400 tty1\n\
+                 ttyS0::askfirst:/usr/libexec/login.sh\n::respawn:/usr/sbin/crond\n",
+            );
+        assert_eq!(
+            ttys(&tree.init()),
+            [
+                ("console", GettyKind::Shell),
+                ("tty1", GettyKind::Login),
+                ("ttyS0", GettyKind::Shell)
+            ]
+        );
+    }
+
+    #[test]
+    fn alpine_with_and_without_openrc() {
+        let base = || {
+            Tree::new()
+                .elf("/bin/busybox", BANNER)
+                .link("/sbin/init", "/bin/busybox")
+                .link("/sbin/getty", "/bin/busybox")
+                .file(
+                    "/etc/inittab",
+                    "::sysinit:/sbin/openrc sysinit\ntty1::respawn:/sbin/getty 38400 tty1\n",
+                )
+        };
+        let init = base().init();
+        assert_eq!(init.on_top, None);
+        assert!(
+            init.evidence
+                .iter()
+                .any(|seen| seen.seen.contains("/sbin/openrc is not in the tree"))
+        );
+        let init = base().elf("/sbin/openrc", "").init();
+        assert_eq!(init.name, "OpenRC on busybox init");
     }
 }

@@ -45,7 +45,7 @@ impl InitSystem for Dinit {
         let mut facts = candidate.facts(self.id(), "dinit");
         facts.version = packages::version(root, &["dinit", "dinit-chimera"])?;
         gettys(root, &mut facts)?;
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         Ok(Some(facts))
     }
 
@@ -147,4 +147,32 @@ fn gettys(root: &RootRead, facts: &mut InitFacts) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::GettyKind;
+
+    #[test]
+    fn chimera_follows_the_dependencies_of_boot() {
+        let tree = Tree::new()
+            .elf("/usr/bin/dinit", "")
+            .elf("/bin/sh", "")
+            .elf("/usr/bin/agetty", "")
+            .script("/sbin/init", "#!/bin/sh\nif [ -n \"${container+x}\" ]; then\n    exec /usr/bin/dinit \"$@\"\nfi\n")
+            .file("/usr/lib/dinit.d/boot", "depends-ms  = login.target\nwaits-for.d = boot.d\n")
+            .file("/usr/lib/dinit.d/login.target", "depends-on: boot\n")
+            .link("/usr/lib/dinit.d/boot.d/agetty-tty1", "../agetty-tty1")
+            .link("/usr/lib/dinit.d/boot.d/getty@tty2", "../getty")
+            .file("/usr/lib/dinit.d/getty", "command = agetty --autologin root $1\n")
+            .file("/usr/lib/dinit.d/agetty-tty1", "command         = /usr/bin/agetty --noclear tty1 38400 linux\n")
+            .file("/usr/lib/dinit.d/agetty-tty6", "command         = /usr/bin/agetty --noclear tty6 38400 linux\n");
+        let init = tree.init();
+        assert_eq!(init.id.0, "dinit");
+        assert_eq!(
+            ttys(&init),
+            [("tty2", GettyKind::Autologin), ("tty1", GettyKind::Login)]
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! finit (fast init). Recognised by its name or by the text `Finit v` in the binary.
 
 use super::InitSystem;
-use crate::control::{collect, protocol, run, signal};
+use crate::control::{collect, collect_in, protocol, run, signal};
 use crate::getty::{Command, add, push, recognise, tty_name};
 use crate::reading::{base_name, entries, evidence, text};
 use crate::{Candidate, Result, packages};
@@ -32,12 +32,14 @@ impl InitSystem for Finit {
             facts.version = packages::version(root, &["finit"])?;
         }
         gettys(root, &mut facts)?;
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
+        // Debian 12 keeps initctl beside finit's own helpers.
+        collect_in(root, &mut facts, &["/lib/finit", "/usr/lib/finit"]);
         Ok(Some(facts))
     }
 
     fn needs(&self, init: &InitFacts, _facts: &Facts) -> Needs {
-        let source = "finit doc/signals.md: SIGUSR2 powers off, SIGTERM reboots, both in order";
+        let source = "finit doc/signals.md (4.2 to 4.14): SIGUSR2 powers off, SIGTERM reboots, both after stopping everything";
         Needs {
             argv: vec![init.path.clone()],
             env: Vec::new(),
@@ -139,12 +141,73 @@ fn tty_line(
         GettyKind::Login
     };
     match words.first() {
-        Some(&"@console") => push(facts, "console", kind, seen),
+        // Expanded from /sys/class/tty/console/active, where a machine sees the consoles of its host's kernel.
+        Some(&"@console") => {
+            let reason = format!(
+                "{}: @console means the consoles of the kernel, not /dev/console",
+                seen.seen
+            );
+            facts
+                .broken_gettys
+                .push(evidence(&seen.path, seen.line, &reason));
+        }
         Some(device) => {
             if let Some(tty) = tty_name(device) {
                 push(facts, &tty, kind, seen);
             }
         }
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::{GettyKind, Signal, StopAction};
+
+    #[test]
+    fn tty_lines_of_all_forms() {
+        let tree = Tree::new()
+            .elf("/sbin/init", "Finit version\0Finit v4.2\0")
+            .elf("/sbin/getty", "")
+            .elf("/lib/finit/initctl", "")
+            .file("/etc/finit.conf", "runlevel 3\n# tty [3] /dev/tty9\n")
+            .file(
+                "/etc/finit.d/getty.conf",
+                "tty [12345] /dev/tty1 linux noclear nowait\ntty [2] /dev/tty2\ntty [!3] /dev/tty3\n\
+                 tty [S2345] <pid/elogind> /dev/tty4 nologin\ntty [2345] /sbin/getty -L 115200 /dev/ttyS0 vt100\n\
+                 tty [2345] /sbin/agetty ttyS1\ntty [345] console\ntty [345] @console noclear\n",
+            )
+            .file("/etc/finit.d/available/x.conf", "tty [3] /dev/tty7\n");
+        let init = tree.init();
+        assert_eq!(init.version.as_deref(), Some("4.2"));
+        assert_eq!(
+            ttys(&init),
+            [
+                ("tty1", GettyKind::Login),
+                ("tty4", GettyKind::Shell),
+                ("ttyS0", GettyKind::Login),
+                ("console", GettyKind::Login)
+            ]
+        );
+        assert_eq!(init.broken_gettys.len(), 2);
+        let needs = tree.needs();
+        assert_eq!(
+            needs.power_off.requests,
+            [
+                StopAction::Signal {
+                    signal: Signal::USR2
+                },
+                StopAction::Run {
+                    argv: vec!["/lib/finit/initctl".into(), "poweroff".into()]
+                }
+            ]
+        );
+        assert!(
+            !needs
+                .container
+                .iter()
+                .any(|value| ["lxc", "docker", "systemd-nspawn"].contains(&value.as_str()))
+        );
     }
 }

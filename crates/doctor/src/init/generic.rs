@@ -20,7 +20,7 @@ impl InitSystem for Generic {
     fn detect(&self, root: &RootRead, candidate: &Candidate) -> Result<Option<InitFacts>> {
         let name = candidate.resolved.rsplit('/').next().unwrap_or("init");
         let mut facts = candidate.facts(self.id(), &format!("unknown init ({name})"));
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         // The init's own name among the control programs would be a guess at telinit.
         facts.control.retain(|path| path != &candidate.path);
         Ok(Some(facts))
@@ -56,5 +56,33 @@ impl InitSystem for Generic {
             ready: ReadySign::Prompt,
             uses_reboot_syscall: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::Tree;
+    use repot_model::{Signal, StopAction};
+
+    #[test]
+    fn programs_first_then_signals() {
+        let tree = Tree::new()
+            .elf("/bin/sh", "")
+            .elf("/sbin/poweroff", "")
+            .script("/sbin/init", "#!/bin/sh\nexec something\n");
+        assert_eq!(tree.init().id.0, "generic");
+        let needs = tree.needs();
+        assert_eq!(
+            needs.power_off.requests,
+            [
+                StopAction::Run {
+                    argv: vec!["/sbin/poweroff".into()]
+                },
+                StopAction::Signal {
+                    signal: Signal::TERM
+                }
+            ]
+        );
+        assert_eq!(needs.argv, ["/sbin/init"]);
     }
 }

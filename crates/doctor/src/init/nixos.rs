@@ -4,7 +4,7 @@
 //! Starting systemd directly never works.
 
 use super::{InitSystem, systemd};
-use crate::control::collect;
+use crate::control::collect_in;
 use crate::reading::{command_path, evidence};
 use crate::{Candidate, Result, getty};
 use repot_model::{Facts, GettyKind, InitFacts, Needs};
@@ -52,7 +52,7 @@ impl InitSystem for NixOs {
                     .push(evidence(&unit, None, "masked, or leads nowhere"));
             }
             let sw = format!("{system}/sw/bin");
-            collect(root, &mut facts, &[&sw]);
+            collect_in(root, &mut facts, &[&sw]);
         }
         debug_assert!(command_path(root, &facts.path).is_some());
         Ok(Some(facts))
@@ -73,4 +73,39 @@ fn parent(resolved: &str) -> Option<String> {
     let rest = resolved.strip_prefix("/nix/store/")?;
     let name = rest.split('/').next()?;
     Some(format!("/nix/store/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::{CgroupVersion, GettyKind};
+
+    #[test]
+    fn a_system_profile() {
+        let system = "/nix/store/abc-nixos-system-nixos-25.05";
+        let tree = Tree::new()
+            .elf("/nix/store/b-bash/bin/bash", "")
+            .script(&format!("{system}/init"), "#! /nix/store/b-bash/bin/bash\n")
+            .link("/nix/var/nix/profiles/system", system)
+            .link(&format!("{system}/systemd"), "/nix/store/s-systemd-257.6")
+            .elf("/nix/store/s-systemd-257.6/bin/systemctl", "")
+            .file(
+                &format!("{system}/etc/os-release"),
+                "ID=nixos\nVERSION_ID=\"25.05\"\nPRETTY_NAME=NixOS\n",
+            )
+            .file(
+                &format!("{system}/etc/systemd/system/console-getty.service"),
+                "[Service]\n",
+            );
+        let facts = tree.facts();
+        let init = facts.init.unwrap();
+        assert_eq!(
+            (init.id.0.as_str(), init.version.as_deref()),
+            ("nixos", Some("257.6"))
+        );
+        assert_eq!(init.path, "/nix/var/nix/profiles/system/init");
+        assert_eq!(init.cgroups, [CgroupVersion::V2]);
+        assert_eq!(ttys(&init), [("console", GettyKind::Login)]);
+        assert_eq!(facts.distribution.id, "nixos");
+    }
 }

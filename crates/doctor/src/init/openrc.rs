@@ -29,12 +29,14 @@ impl InitSystem for OpenRcInit {
         let mut facts = candidate.facts(self.id(), "openrc-init");
         facts.version = packages::version(root, &["openrc"])?;
         gettys(root, &mut facts)?;
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         Ok(Some(facts))
     }
 
     fn needs(&self, init: &InitFacts, _facts: &Facts) -> Needs {
-        let source = "OpenRC src/openrc-init/openrc-init.c: SIGTERM shuts down, SIGINT reboots";
+        // Signals before the fifo of openrc-shutdown, which only exists once the boot has ended.
+        let source = "OpenRC src/openrc-init/openrc-init.c: SIGTERM goes through the runlevel shutdown and halts, \
+                      SIGINT through reboot; all others are blocked";
         Needs {
             argv: vec![init.path.clone()],
             env: Vec::new(),
@@ -42,16 +44,16 @@ impl InitSystem for OpenRcInit {
             cgroups: Vec::new(),
             power_off: protocol(
                 [
-                    run(init, "openrc-shutdown", &["-p", "now"]),
                     Some(signal(Signal::TERM)),
+                    run(init, "openrc-shutdown", &["-p", "now"]),
                 ],
                 60,
                 source,
             ),
             reboot: protocol(
                 [
-                    run(init, "openrc-shutdown", &["-r", "now"]),
                     Some(signal(Signal::INT)),
+                    run(init, "openrc-shutdown", &["-r", "now"]),
                 ],
                 60,
                 source,
@@ -72,11 +74,12 @@ pub(crate) fn container_values(init: &InitFacts) -> Vec<String> {
     }
 }
 
-/// OpenRC only knows the names of others. As systemd-nspawn it also leaves the cgroup tree and `/dev` alone, which
-/// the runtime has set up; as lxc it would mount them again.
+/// OpenRC only knows the names of others. As systemd-nspawn and as lxc it leaves `/dev`, fstab, modules, clocks and
+/// swap alone; as systemd-nspawn also the cgroup tree, which the runtime has set up.
 ///
 /// # Source
-/// OpenRC `src/librc/librc.c` `get_systype`; `init.d/cgroups.in`, `init.d/devfs.in`: `keyword -systemd-nspawn`.
+/// OpenRC `src/librc/librc.c` `detect_container`; the `keyword` lines of `init.d/cgroups.in` (no `-lxc` in it),
+/// `devfs.in`, `localmount.in`, `mount-ro.in`. A service so excluded is removed from what others need, too.
 fn container_values_of_openrc() -> Vec<String> {
     vec!["systemd-nspawn".to_owned(), "lxc".to_owned()]
 }
@@ -133,4 +136,54 @@ fn kind(root: &RootRead, service: &str) -> Result<GettyKind> {
     } else {
         GettyKind::Login
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::{GettyKind, Signal, StopAction};
+
+    #[test]
+    fn a_copied_openrc_init_with_its_gettys() {
+        let tree = Tree::new()
+            .elf("/sbin/init", "openrc\0/run/openrc/init.ctl")
+            .elf("/sbin/openrc-shutdown", "")
+            .elf("/sbin/agetty", "")
+            .script("/etc/init.d/agetty", "#!/sbin/openrc-run\n")
+            .link("/etc/runlevels/default/agetty.tty1", "/etc/init.d/agetty")
+            .link(
+                "/etc/runlevels/default/agetty.console",
+                "/etc/init.d/agetty",
+            )
+            .link("/etc/runlevels/default/agetty.tty9", "/etc/init.d/gone")
+            .file(
+                "/etc/conf.d/agetty.console",
+                "agetty_options=\"--noclear --autologin root\"\n",
+            );
+        let init = tree.init();
+        assert_eq!(init.id.0, "openrc");
+        assert_eq!(
+            ttys(&init),
+            [
+                ("console", GettyKind::Autologin),
+                ("tty1", GettyKind::Login)
+            ]
+        );
+        assert_eq!(init.broken_gettys.len(), 1);
+        let needs = tree.needs();
+        assert_eq!(
+            needs.power_off.requests[0],
+            StopAction::Signal {
+                signal: Signal::TERM
+            }
+        );
+        assert_eq!(
+            needs.reboot.requests[1],
+            StopAction::Run {
+                argv: ["/sbin/openrc-shutdown", "-r", "now"]
+                    .map(str::to_owned)
+                    .to_vec()
+            }
+        );
+    }
 }

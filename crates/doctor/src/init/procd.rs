@@ -31,7 +31,7 @@ impl InitSystem for Procd {
         if let Some(entries) = inittab::read(root)? {
             inittab::busybox_gettys(root, &mut facts, &entries);
         }
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         Ok(Some(facts))
     }
 
@@ -56,5 +56,30 @@ impl InitSystem for Procd {
             ready: ReadySign::Prompt,
             uses_reboot_syscall: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::GettyKind;
+
+    #[test]
+    fn openwrt() {
+        let tree = Tree::new()
+            .elf("/sbin/init", "/sbin/procd\0/etc/inittab")
+            .elf("/sbin/procd", "")
+            .script("/usr/libexec/login.sh", "#!/bin/sh\n")
+            .file("/etc/openwrt_release", "DISTRIB_ID='OpenWrt'\nDISTRIB_RELEASE='23.05.2'\nDISTRIB_DESCRIPTION='OpenWrt 23.05.2 r1'\n")
+            .file("/etc/inittab", "::sysinit:/etc/init.d/rcS S boot\n::shutdown:/etc/init.d/rcS K shutdown\n::askconsole:/usr/libexec/login.sh\n");
+        let facts = tree.facts();
+        assert_eq!(facts.distribution.id, "openwrt");
+        assert_eq!(facts.distribution.name, "OpenWrt 23.05.2 r1");
+        let init = facts.init.unwrap();
+        assert_eq!(
+            (init.id.0.as_str(), init.version.as_deref()),
+            ("procd", Some("OpenWrt 23.05.2"))
+        );
+        assert_eq!(ttys(&init), [("console", GettyKind::Shell)]);
     }
 }

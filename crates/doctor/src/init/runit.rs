@@ -41,7 +41,7 @@ impl InitSystem for Runit {
         let mut facts = candidate.facts(self.id(), "runit");
         facts.version = packages::version(root, &["runit", "runit-init"])?;
         gettys(root, &mut facts)?;
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         facts.control.extend(stop_file);
         Ok(Some(facts))
     }
@@ -112,4 +112,76 @@ fn gettys(root: &RootRead, facts: &mut InitFacts) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::{GettyKind, Signal, StopAction};
+
+    #[test]
+    fn debian() {
+        let run = "#!/bin/sh -euC\nif ! test -c /dev/tty1 ; then\nexit 0\nfi\npgrep -x getty -t tty1 && exit 163\n\
+                   ! type fgetty >/dev/null 2>&1 || exec chpst -P fgetty tty1\nexec chpst -P getty 38400 tty1 linux\n";
+        let tree = Tree::new()
+            .elf(
+                "/lib/runit/runit-init",
+                "/run/runit.stopit\0/run/runit.reboot\0/sbin/runit",
+            )
+            .link("/sbin/init", "/lib/runit/runit-init")
+            .elf("/sbin/getty", "")
+            .script("/etc/sv/getty-tty1/run", run)
+            .link(
+                "/etc/runit/runsvdir/default/getty-tty1",
+                "/etc/sv/getty-tty1",
+            );
+        let init = tree.init();
+        assert_eq!(ttys(&init), [("tty1", GettyKind::Login)]);
+        assert_eq!(init.gettys[0].evidence.line, Some(7));
+        assert!(init.broken_gettys.is_empty(), "{:?}", init.broken_gettys);
+        assert_eq!(
+            tree.needs().power_off.requests[1],
+            StopAction::Touch {
+                path: "/run/runit.stopit".into(),
+                mode: 0o100,
+                signal: Signal::CONT
+            }
+        );
+    }
+
+    #[test]
+    fn void() {
+        let run = "#!/bin/sh\n\ntty=${PWD##*-}\n\nsv check udevd >/dev/null || exit 1\n\
+                   if [ -x /sbin/getty -o -x /bin/getty ]; then\n\tGETTY=getty\n\
+                   elif [ -x /sbin/agetty -o -x /bin/agetty ]; then\n\tGETTY=agetty\nfi\n\
+                   exec setsid ${GETTY} ${GETTY_ARGS} \\\n\t\"${tty}\" \"${BAUD_RATE}\" \"${TERM_NAME}\"\n";
+        let tree = Tree::new()
+            .elf(
+                "/usr/bin/runit-init",
+                "/etc/runit/stopit\0/etc/runit/reboot\0/sbin/runit",
+            )
+            .link("/usr/sbin/init", "../bin/runit-init")
+            .link("/sbin", "usr/sbin")
+            .elf("/usr/bin/agetty", "")
+            .link("/etc/runit/stopit", "/run/runit/stopit")
+            .script("/etc/sv/agetty-tty1/run", run)
+            .script("/etc/sv/agetty-tty2/run", run)
+            .file("/etc/sv/agetty-tty2/down", "")
+            .link(
+                "/etc/runit/runsvdir/default/agetty-tty1",
+                "/etc/sv/agetty-tty1",
+            )
+            .link(
+                "/etc/runit/runsvdir/default/agetty-tty2",
+                "/etc/sv/agetty-tty2",
+            );
+        let init = tree.init();
+        assert_eq!(
+            (init.id.0.as_str(), init.path.as_str()),
+            ("runit", "/sbin/init")
+        );
+        assert_eq!(ttys(&init), [("tty1", GettyKind::Login)]);
+        assert!(init.broken_gettys[0].path.ends_with("/down"));
+        assert!(init.control.contains(&"/run/runit/stopit".to_owned()));
+    }
 }

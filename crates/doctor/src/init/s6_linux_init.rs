@@ -54,7 +54,7 @@ impl InitSystem for S6LinuxInit {
         ] {
             s6_svscan::gettys(root, &mut facts, &dir)?;
         }
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         Ok(Some(facts))
     }
 
@@ -85,5 +85,33 @@ impl InitSystem for S6LinuxInit {
             ready: ReadySign::Prompt,
             uses_reboot_syscall: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::{GettyKind, StopAction};
+
+    #[test]
+    fn the_early_getty() {
+        let tree = Tree::new()
+            .elf("/bin/execlineb", "")
+            .elf("/sbin/agetty", "")
+            .elf("/bin/s6-linux-init-hpr", "")
+            .script("/sbin/init", "#!/bin/execlineb -S0\n\n/bin/s6-linux-init -c /etc/s6-linux-init/other -m 00022 -p /bin -d /dev -- $@\n")
+            .script(
+                "/etc/s6-linux-init/other/run-image/service/s6-linux-init-early-getty/run",
+                "#!/bin/execlineb -P\ns6-setsid agetty -L 38400 tty1 linux\n",
+            );
+        let init = tree.init();
+        assert_eq!(init.id.0, "s6-linux-init");
+        assert_eq!(ttys(&init), [("tty1", GettyKind::Login)]);
+        assert_eq!(
+            tree.needs().power_off.requests[0],
+            StopAction::Run {
+                argv: vec!["/bin/s6-linux-init-hpr".into(), "-p".into()]
+            }
+        );
     }
 }

@@ -71,3 +71,25 @@ impl InitSystem for S6Overlay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::Tree;
+
+    #[test]
+    fn it_goes_before_the_base_image_s_init() {
+        let tree = Tree::new()
+            .elf("/bin/busybox", "BusyBox v1.36.1")
+            .link("/sbin/init", "/bin/busybox")
+            .link("/bin/sh", "/bin/busybox")
+            .script("/init", "#!/bin/sh -e\n")
+            .dir("/package/admin/s6-overlay-3.1.6.2")
+            .link("/package/admin/s6-overlay", "s6-overlay-3.1.6.2");
+        let init = tree.init();
+        assert_eq!(
+            (init.id.0.as_str(), init.version.as_deref()),
+            ("s6-overlay", Some("3.1.6.2"))
+        );
+        assert!(!tree.needs().uses_reboot_syscall);
+    }
+}

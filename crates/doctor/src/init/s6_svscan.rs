@@ -56,7 +56,7 @@ impl InitSystem for S6Svscan {
                 }
             }
         }
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         Ok(Some(facts))
     }
 
@@ -123,4 +123,43 @@ pub(crate) fn gettys(root: &RootRead, facts: &mut InitFacts, dir: &str) -> Resul
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::{GettyKind, Signal, StopAction};
+
+    #[test]
+    fn the_scan_directory_says_what_signals_do() {
+        let tree = Tree::new()
+            .elf("/bin/sh", "")
+            .elf("/sbin/agetty", "")
+            .script(
+                "/sbin/init",
+                "#!/bin/sh\nmount -a\nexec s6-svscan /etc/s6/scan\n",
+            )
+            .script(
+                "/etc/s6/scan/getty-tty1/run",
+                "#!/bin/sh\nexec agetty --noclear tty1 38400 linux\n",
+            )
+            .script("/etc/s6/scan/.s6-svscan/SIGUSR1", "#!/bin/sh\n")
+            .script("/etc/s6/scan/.s6-svscan/finish", "#!/bin/sh\n");
+        let init = tree.init();
+        assert_eq!(init.id.0, "s6-svscan");
+        assert_eq!(ttys(&init), [("tty1", GettyKind::Login)]);
+        let needs = tree.needs();
+        assert_eq!(
+            needs.power_off.requests[0],
+            StopAction::Signal {
+                signal: Signal::USR1
+            }
+        );
+        assert_eq!(
+            needs.reboot.requests,
+            [StopAction::Signal {
+                signal: Signal::INT
+            }]
+        );
+    }
 }

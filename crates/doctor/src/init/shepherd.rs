@@ -6,7 +6,7 @@
 
 use super::InitSystem;
 use crate::candidate;
-use crate::control::{collect, protocol, run, signal};
+use crate::control::{collect, collect_in, protocol, run, signal};
 use crate::getty::{push, tty_name};
 use crate::reading::{base_name, evidence, optional, text};
 use crate::{Candidate, Result, packages};
@@ -47,7 +47,7 @@ impl InitSystem for Shepherd {
         ] {
             gettys(root, &mut facts, config)?;
         }
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         Ok(Some(facts))
     }
 
@@ -56,8 +56,8 @@ impl InitSystem for Shepherd {
             .chain(&init.args)
             .cloned()
             .collect();
-        let source = "Shepherd manual, \"The root and unknown services\": the actions power-off and reboot of \
-                      root; every signal that ends it (INT, TERM, HUP) ends in a reboot";
+        let source = "Shepherd manual, \"Invoking halt\" and \"Invoking reboot\": they are `herd power-off root` and \
+                      `herd stop root`; every signal that ends it (INT, TERM, HUP) ends in a reboot";
         Needs {
             argv,
             env: init.env.clone(),
@@ -67,7 +67,6 @@ impl InitSystem for Shepherd {
                 [
                     run(init, "herd", &["power-off", "root"]),
                     run(init, "halt", &[]),
-                    run(init, "shutdown", &[]),
                 ],
                 60,
                 source,
@@ -75,7 +74,7 @@ impl InitSystem for Shepherd {
             reboot: protocol(
                 [
                     run(init, "reboot", &[]),
-                    run(init, "herd", &["reboot", "root"]),
+                    run(init, "herd", &["stop", "root"]),
                     Some(signal(Signal::INT)),
                 ],
                 60,
@@ -128,7 +127,7 @@ pub(crate) fn guix_system(
         format!("{system}/profile/bin"),
         format!("{system}/profile/sbin"),
     );
-    collect(root, &mut facts, &[&sbin, &bin]);
+    collect_in(root, &mut facts, &[&sbin, &bin]);
     Ok(Some(facts))
 }
 
@@ -196,4 +195,76 @@ fn names_console(root: &RootRead, content: &str, line: &str) -> Result<bool> {
     };
     let compiled = optional(root.read(file, 1 << 20))?.unwrap_or_default();
     Ok(repot_rootfs::contains(&compiled, "mingetty"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::{GettyKind, StopAction};
+
+    const SYSTEM: &str = "/gnu/store/abc-system";
+
+    fn tree() -> Tree {
+        Tree::new()
+            .link("/var/guix/profiles/system", "system-1-link")
+            .link("/var/guix/profiles/system-1-link", SYSTEM)
+            .file("/gnu/store/def-boot", "(boot)")
+            .link("/gnu/store/abc-system/boot", "/gnu/store/def-boot")
+            .link("/gnu/store/abc-system/profile", "/gnu/store/ghi-profile")
+            .elf("/gnu/store/jkl-guile-3.0.9/bin/guile", "")
+            .link("/gnu/store/ghi-profile/bin/guile", "/gnu/store/jkl-guile-3.0.9/bin/guile")
+            .script("/gnu/store/mno-shepherd-1.0.3/bin/herd", "#!/x\n")
+            .link("/gnu/store/ghi-profile/bin/herd", "/gnu/store/mno-shepherd-1.0.3/bin/herd")
+            .file(
+                "/gnu/store/abc-system/shepherd.conf",
+                "(load-compiled \"/gnu/store/1-shepherd-term-tty1.go\")\n(load-compiled \"/gnu/store/2-shepherd-term-console.go\")\n",
+            )
+    }
+
+    #[test]
+    fn guix_system() {
+        let tree = tree().file("/gnu/store/2-shepherd-term-console.go", "agetty serial");
+        let init = tree.init();
+        assert_eq!(
+            (init.id.0.as_str(), init.version.as_deref()),
+            ("shepherd", Some("1.0.3"))
+        );
+        assert_eq!(ttys(&init), [("tty1", GettyKind::Login)]);
+        assert_eq!(init.broken_gettys.len(), 1);
+        let needs = tree.needs();
+        assert_eq!(
+            needs.argv,
+            [
+                "/gnu/store/abc-system/profile/bin/guile",
+                "--no-auto-compile",
+                "/gnu/store/abc-system/boot"
+            ]
+        );
+        assert_eq!(
+            needs.env,
+            [("GUIX_NEW_SYSTEM".to_owned(), SYSTEM.to_owned())]
+        );
+        let herd = "/gnu/store/abc-system/profile/bin/herd";
+        assert_eq!(
+            needs.power_off.requests,
+            [StopAction::Run {
+                argv: [herd, "power-off", "root"].map(str::to_owned).to_vec()
+            }]
+        );
+        assert!(!tree.facts().has_usr);
+    }
+
+    #[test]
+    fn mingetty_on_the_console() {
+        let tree = tree().file("/gnu/store/2-shepherd-term-console.go", "mingetty console");
+        assert!(ttys(&tree.init()).contains(&("console", GettyKind::Login)));
+    }
+
+    #[test]
+    fn a_collected_system_is_rejected() {
+        let tree = Tree::new().link("/var/guix/profiles/system", "/gnu/store/gone-system");
+        let facts = tree.facts();
+        assert!(facts.init.is_none());
+        assert!(facts.rejected_inits[0].seen.contains("does not exist"));
+    }
 }

@@ -38,7 +38,7 @@ impl InitSystem for Systemd {
         };
         facts.cgroups = cgroups(major(facts.version.as_deref()));
         systemd_units::gettys(root, &mut facts)?;
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         Ok(Some(facts))
     }
 
@@ -130,6 +130,101 @@ fn library_version(root: &RootRead) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::{Tree, ttys};
+    use repot_model::{GettyKind, Signal, StopAction};
+
+    fn tree() -> Tree {
+        Tree::new()
+            .elf("/usr/lib/systemd/systemd", "systemd 252.39-1~deb12u2 running in %ssystem mode (%s)")
+            .link("/sbin/init", "/usr/lib/systemd/systemd")
+            .elf("/sbin/agetty", "")
+            .elf("/bin/systemctl", "")
+            .file("/usr/lib/systemd/system/getty.target", "[Unit]\n")
+            .file(
+                "/usr/lib/systemd/system/console-getty.service",
+                "[Service]\nExecStart=-/sbin/agetty -o '-p -- \\\\u' --noclear --keep-baud - 115200 $TERM\n",
+            )
+            .script("/usr/lib/systemd/system-generators/systemd-getty-generator", "x")
+    }
+
+    #[test]
+    fn an_ordinary_tree() {
+        let tree = tree();
+        let init = tree.init();
+        assert_eq!(
+            (init.id.0.as_str(), init.path.as_str()),
+            ("systemd", "/sbin/init")
+        );
+        assert_eq!(init.resolved, "/usr/lib/systemd/systemd");
+        assert_eq!(init.version.as_deref(), Some("252.39-1~deb12u2"));
+        assert_eq!(ttys(&init), [("console", GettyKind::Login)]);
+        let needs = tree.needs();
+        assert_eq!(needs.argv, ["/sbin/init"]);
+        assert_eq!(needs.ready, ReadySign::Notify);
+        assert_eq!(
+            needs.power_off.requests[0],
+            StopAction::Signal {
+                signal: Signal::rtmin(4)
+            }
+        );
+        assert_eq!(
+            needs.reboot.requests[1],
+            StopAction::Run {
+                argv: vec!["/bin/systemctl".into(), "reboot".into()]
+            }
+        );
+    }
+
+    #[test]
+    fn masks_are_evidence() {
+        for (masked, tree) in [
+            (
+                "getty.target",
+                tree().link("/etc/systemd/system/getty.target", "/dev/null"),
+            ),
+            (
+                "console-getty.service",
+                tree().file("/etc/systemd/system/console-getty.service", ""),
+            ),
+            (
+                "systemd-getty-generator",
+                tree().link(
+                    "/etc/systemd/system-generators/systemd-getty-generator",
+                    "/dev/null",
+                ),
+            ),
+        ] {
+            let init = tree.init();
+            assert!(init.gettys.is_empty(), "{masked}");
+            assert_eq!(init.broken_gettys.len(), 1, "{masked}");
+            assert!(init.broken_gettys[0].path.ends_with(masked));
+        }
+    }
+
+    #[test]
+    fn a_drop_in_may_log_in_by_itself() {
+        let tree = tree().file(
+            "/etc/systemd/system/console-getty.service.d/auto.conf",
+            "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root - $TERM\n",
+        );
+        assert_eq!(ttys(&tree.init()), [("console", GettyKind::Autologin)]);
+    }
+
+    #[test]
+    fn the_library_tells_the_version() {
+        let tree = Tree::new().elf("/lib/systemd/systemd", "no greeting").file(
+            "/usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-247.so",
+            "",
+        );
+        assert_eq!(tree.init().version.as_deref(), Some("247"));
+    }
+
+    #[test]
+    fn old_ones_want_v1_and_have_no_notify() {
+        let tree = Tree::new().elf("/sbin/init", "systemd 204 running in system mode.");
+        assert_eq!(tree.needs().ready, ReadySign::Prompt);
+        assert_eq!(tree.needs().cgroups, [CgroupVersion::V1Systemd]);
+    }
 
     #[test]
     fn versions_and_cgroups() {

@@ -40,7 +40,7 @@ impl InitSystem for SysVInit {
             facts.name = "OpenRC on sysvinit".to_owned();
             openrc::gettys(root, &mut facts)?;
         }
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         Ok(Some(facts))
     }
 
@@ -73,5 +73,74 @@ impl InitSystem for SysVInit {
             ready: ReadySign::Prompt,
             uses_reboot_syscall: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::{GettyKind, StopAction};
+
+    const INITTAB: &str = "id:2:initdefault:\nsi::sysinit:/etc/init.d/rcS\n\
+        1:2345:respawn:/sbin/getty --noclear 38400 tty1\n2:3:respawn:/sbin/getty 38400 tty2\n\
+        3:2345:respawn:/sbin/nogetty 38400 tty3\nco:2:respawn:/sbin/mingetty console\nz6:6:respawn:/sbin/sulogin\n";
+
+    fn tree() -> Tree {
+        Tree::new()
+            .elf("/sbin/init", "SysV init version: %s\0version 3.06 %s")
+            .elf("/sbin/getty", "")
+            .file("/etc/inittab", INITTAB)
+    }
+
+    #[test]
+    fn the_default_level_counts() {
+        let init = tree().init();
+        assert_eq!(
+            (init.name.as_str(), init.version.as_deref()),
+            ("sysvinit", Some("3.06"))
+        );
+        assert_eq!(ttys(&init), [("tty1", GettyKind::Login)]);
+        assert_eq!(init.gettys[0].evidence.line, Some(3));
+        // mingetty is in the line, but not in the tree.
+        assert_eq!(init.broken_gettys.len(), 1);
+        assert_eq!(init.broken_gettys[0].line, Some(6));
+    }
+
+    #[test]
+    fn it_is_asked_by_runlevel() {
+        let run = |level: &str| StopAction::Run {
+            argv: vec!["/sbin/init".into(), level.into()],
+        };
+        let needs = tree().needs();
+        assert_eq!(needs.power_off.requests[0], run("0"));
+        assert_eq!(needs.reboot.requests[0], run("6"));
+        assert_eq!(needs.container, ["repot"]);
+    }
+
+    #[test]
+    fn openrc_on_top() {
+        let tree = tree()
+            .script(
+                "/etc/init.d/rcS",
+                "#!/bin/sh\n# openrc\nexec /sbin/openrc sysinit\n",
+            )
+            .elf("/sbin/agetty", "")
+            .script("/etc/init.d/agetty", "#!/sbin/openrc-run\n")
+            .link("/etc/runlevels/default/agetty.ttyS0", "/etc/init.d/agetty");
+        let init = tree.init();
+        assert_eq!(init.name, "OpenRC on sysvinit");
+        assert_eq!(init.on_top.as_ref().unwrap().0, "openrc");
+        assert_eq!(init.evidence.last().unwrap().line, Some(3));
+        assert!(ttys(&init).contains(&("ttyS0", GettyKind::Login)));
+        assert_eq!(tree.needs().container, ["systemd-nspawn", "lxc"]);
+    }
+
+    #[test]
+    fn versions_before_2_89() {
+        let tree = Tree::new().elf(
+            "/sbin/init",
+            "@(#) init 2.88  26-Mar-2010  miquels@cistron.nl",
+        );
+        assert_eq!(tree.init().id.0, "sysvinit");
     }
 }

@@ -33,7 +33,7 @@ impl InitSystem for Upstart {
             facts.version = packages::version(root, &["upstart"])?;
         }
         gettys(root, &mut facts)?;
-        collect(root, &mut facts, &[]);
+        collect(root, &mut facts);
         Ok(Some(facts))
     }
 
@@ -101,4 +101,31 @@ fn gettys(root: &RootRead, facts: &mut InitFacts) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, ttys};
+    use repot_model::GettyKind;
+
+    #[test]
+    fn jobs_and_overrides() {
+        let job =
+            |tty: &str| format!("start on stopped rc\nrespawn\nexec /sbin/getty -8 38400 {tty}\n");
+        let tree = Tree::new()
+            .elf(
+                "/sbin/init",
+                "com.ubuntu.Upstart0_6\0init (upstart 1.12.1)\0upstart 1.12.1",
+            )
+            .elf("/sbin/getty", "")
+            .file("/etc/init/tty1.conf", &job("tty1"))
+            .file("/etc/init/tty2.conf", &job("tty2"))
+            .file("/etc/init/tty2.override", "manual\n");
+        let init = tree.init();
+        assert_eq!(
+            (init.id.0.as_str(), init.version.as_deref()),
+            ("upstart", Some("1.12.1"))
+        );
+        assert_eq!(ttys(&init), [("tty1", GettyKind::Login)]);
+    }
 }

@@ -82,3 +82,103 @@ fn stack(resolved: &str, content: &[u8]) -> (LoginStack, &'static str) {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::Tree;
+    use repot_model::{LoginStack, PasswordState};
+
+    #[test]
+    fn stacks_by_content_and_name() {
+        for (text, stack) in [
+            ("util-linux 2.41", LoginStack::UtilLinux),
+            (
+                "%s: Cannot possibly work without effective root",
+                LoginStack::Shadow,
+            ),
+            ("BusyBox v1.36.1", LoginStack::Busybox),
+            ("hello", LoginStack::Unknown),
+        ] {
+            let facts = Tree::new().elf("/bin/login", text).facts();
+            assert_eq!(facts.login.stack, stack, "{text}");
+            assert!(facts.login.pam.is_none());
+        }
+        assert_eq!(Tree::new().facts().login.stack, LoginStack::None);
+    }
+
+    #[test]
+    fn pam_includes_are_followed() {
+        let tree = Tree::new()
+            .elf("/bin/login", "util-linux\0libpam.so.0")
+            .file("/etc/pam.d/login", "auth required pam_securetty.so\n@include common-auth\nsession include all\nauth substack login\n")
+            .file("/etc/pam.d/common-auth", "auth [success=1 default=ignore] pam_unix.so nullok\n")
+            .file("/etc/pam.d/all", "auth required pam_deny.so\n-session optional pam_systemd.so\n")
+            .file("/etc/securetty", "tty1\n#console\n");
+        let login = tree.facts().login;
+        let seen: Vec<_> = login
+            .pam
+            .unwrap()
+            .modules
+            .into_iter()
+            .map(|line| (line.path, line.seen))
+            .collect();
+        assert_eq!(seen[0].1, "auth required pam_securetty.so");
+        assert_eq!(seen[1].0, "/etc/pam.d/common-auth");
+        assert_eq!(seen[2].1, "-session optional pam_systemd.so");
+        // The file that includes itself comes to an end.
+        assert!(seen.len() > 3 && seen.len() < 600);
+        assert_eq!(login.securetty.unwrap(), ["tty1"]);
+    }
+
+    #[test]
+    fn root_accounts() {
+        let state = |passwd: &str, shadow: &str| {
+            Tree::new()
+                .file("/etc/passwd", passwd)
+                .file("/etc/shadow", shadow)
+                .facts()
+                .root
+                .password
+        };
+        let root = "root:x:0:0:root:/root:/bin/bash\n";
+        assert_eq!(
+            state(root, "root:*:19000:0:99999:7:::\n"),
+            PasswordState::Locked
+        );
+        assert_eq!(state(root, "root::19000::::::\n"), PasswordState::Empty);
+        assert_eq!(
+            state(root, "root:$y$j9T$x$y:19000:0:99999:7:::\n"),
+            PasswordState::Set {
+                kind: "yescrypt".into()
+            }
+        );
+        assert_eq!(
+            state(root, "root:$6$x$y:19000:0:99999:7::100:\n"),
+            PasswordState::Expired
+        );
+        assert_eq!(state(root, "other:*:::::::\n"), PasswordState::Locked);
+        assert_eq!(
+            state("root::0:0::/root:/bin/sh\n", ""),
+            PasswordState::Empty
+        );
+        assert_eq!(state("", ""), PasswordState::Missing);
+        assert_eq!(Tree::new().facts().root.password, PasswordState::Missing);
+    }
+
+    #[test]
+    fn hashes_stay_in_the_tree() {
+        let tree = Tree::new()
+            .file("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")
+            .file(
+                "/etc/shadow",
+                "root:$6$salt$secrethash:19000:0:99999:7:::\n",
+            );
+        let facts = tree.facts();
+        assert!(!format!("{facts:?}").contains("secrethash"));
+        assert!(
+            !serde_json::to_string(&facts)
+                .unwrap()
+                .contains("secrethash")
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! Tests only: small trees in a temporary directory, with ELF files that the kernel would take for programs.
+
+use crate::{inspect, needs};
+use repot_model::{Facts, InitFacts, Needs};
+use repot_rootfs::RootRead;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+/// A tree under construction.
+pub(crate) struct Tree {
+    dir: tempfile::TempDir,
+}
+
+impl Tree {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A text file.
+    pub(crate) fn file(self, path: &str, content: &str) -> Self {
+        let place = self.place(path);
+        fs::write(place, content).unwrap();
+        self
+    }
+
+    /// An executable text file.
+    pub(crate) fn script(self, path: &str, content: &str) -> Self {
+        let place = self.place(path);
+        fs::write(&place, content).unwrap();
+        fs::set_permissions(place, PermissionsExt::from_mode(0o755)).unwrap();
+        self
+    }
+
+    /// A static x86-64 program that holds a text.
+    pub(crate) fn elf(self, path: &str, text: &str) -> Self {
+        let place = self.place(path);
+        let mut bytes = elf_header(0);
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+        fs::write(&place, bytes).unwrap();
+        fs::set_permissions(place, PermissionsExt::from_mode(0o755)).unwrap();
+        self
+    }
+
+    /// An x86-64 program that wants a dynamic loader.
+    pub(crate) fn dynamic_elf(self, path: &str, loader: &str) -> Self {
+        let place = self.place(path);
+        let mut bytes = elf_header(1);
+        let mut entry = vec![0; 56];
+        entry[0] = 3;
+        entry[8] = 120;
+        entry[32] = u8::try_from(loader.len() + 1).unwrap();
+        bytes.append(&mut entry);
+        bytes.extend_from_slice(loader.as_bytes());
+        bytes.push(0);
+        fs::write(&place, bytes).unwrap();
+        fs::set_permissions(place, PermissionsExt::from_mode(0o755)).unwrap();
+        self
+    }
+
+    pub(crate) fn link(self, path: &str, to: &str) -> Self {
+        symlink(to, self.place(path)).unwrap();
+        self
+    }
+
+    pub(crate) fn dir(self, path: &str) -> Self {
+        fs::create_dir_all(self.dir.path().join(path.trim_start_matches('/'))).unwrap();
+        self
+    }
+
+    pub(crate) fn root(&self) -> RootRead {
+        RootRead::open(self.dir.path()).unwrap()
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        inspect(&self.root()).unwrap()
+    }
+
+    pub(crate) fn init(&self) -> InitFacts {
+        self.facts().init.unwrap()
+    }
+
+    pub(crate) fn needs(&self) -> Needs {
+        needs(&self.facts()).unwrap()
+    }
+
+    fn place(&self, path: &str) -> PathBuf {
+        let place = self.dir.path().join(path.trim_start_matches('/'));
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        place
+    }
+}
+
+fn elf_header(headers: u8) -> Vec<u8> {
+    let mut head = vec![0; 64];
+    head[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    (head[16], head[18], head[32], head[54], head[56]) = (2, 62, 64, 56, headers);
+    head
+}
+
+/// The terminals of an init's gettys with what answers there, for comparison.
+pub(crate) fn ttys(init: &InitFacts) -> Vec<(&str, repot_model::GettyKind)> {
+    init.gettys
+        .iter()
+        .map(|getty| (getty.tty.as_str(), getty.kind))
+        .collect()
+}
