@@ -5,7 +5,7 @@ use crate::init::{self, GENERIC, INITS, InitSystem};
 use crate::reading::{evidence, optional, text};
 use crate::{Result, distro, login};
 use repot_model::{Arch, Evidence, Facts, InitFacts, Libc, Needs};
-use repot_rootfs::{ErrorKind, Program, RootRead};
+use repot_rootfs::{ErrorKind, FileKind, Program, RootRead};
 
 /// Files whose content decides something. If one of them is there but may not be read, the facts say so.
 const DECISIVE: &[&str] = &[
@@ -32,10 +32,36 @@ const ANY_PROGRAM: &[&str] = &[
 /// # Errors
 /// Only if the machine fails to read it; what is missing or broken in the tree is among the facts.
 pub fn inspect(root: &RootRead) -> Result<Facts> {
+    inspect_with(root, candidate::search(root)?)
+}
+
+/// As [`inspect`], but with the program at `path` as the init, whatever else there is. If it cannot run, the facts hold no
+/// init, and the reason among `rejected_inits`.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_init(root: &RootRead, path: &str) -> Result<Facts> {
+    let is_link = root
+        .symlink_metadata(path)
+        .is_ok_and(|seen| seen.kind == FileKind::Symlink);
+    let mut search = Search::default();
+    match candidate::check(root, path, is_link)? {
+        Ok(candidate) => search.found = Some(candidate),
+        Err(reason) => search.rejected.push(evidence(path, None, &reason)),
+    }
+    let named = search.found.is_some();
+    let mut facts = inspect_with(root, search)?;
+    if !named {
+        facts.init = None;
+    }
+    Ok(facts)
+}
+
+fn inspect_with(root: &RootRead, search: Search) -> Result<Facts> {
     let Search {
         found,
         mut rejected,
-    } = candidate::search(root)?;
+    } = search;
     let mut init = None;
     if let Some(candidate) = &found {
         init = init::detect(root, candidate)?;

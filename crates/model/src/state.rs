@@ -45,6 +45,8 @@ pub struct RuntimeState {
     pub booted_s: u64,
     /// Number of boots in this supervisor's life, from 1; grows with each reboot.
     pub boots: u32,
+    /// What could not be set up and was done without.
+    pub warnings: Vec<String>,
     /// What was started.
     pub spec: BootSpec,
 }

@@ -7,6 +7,7 @@
 use crate::error::{At, Error, Result};
 use repot_model::{CgroupPlan, CgroupVersion, IdMap};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use serde::Serialize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -133,11 +134,6 @@ impl MachineCgroups {
         Ok(())
     }
 
-    /// The machine's directories, its own hierarchy first.
-    pub(crate) fn dirs(&self) -> &[PathBuf] {
-        &self.dirs
-    }
-
     /// Kills what is left in them and removes them.
     pub(crate) fn remove(&self) -> Result<()> {
         self.dirs.iter().try_for_each(|dir| remove(dir))
@@ -190,6 +186,48 @@ pub(crate) fn remove_everywhere(path: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a machine uses, as far as a controller counts it on this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Memory in bytes, the page cache of its files included.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+    /// CPU time since it was started, in microseconds.
+    pub cpu_us: Option<u64>,
+}
+
+/// Reads what the machine with that cgroup uses: v2 files first, then those of the v1 controllers (cgroup-v2.rst;
+/// cgroup-v1/memory.rst, pids.rst, cpuacct.rst).
+pub fn usage(plan: &CgroupPlan) -> Usage {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounted = hierarchies(&mountinfo);
+    let text = |file: &str| {
+        mounted.iter().find_map(|hierarchy| {
+            std::fs::read_to_string(hierarchy.root.join(&plan.path).join(file)).ok()
+        })
+    };
+    let number = |file: &str| text(file)?.trim().parse::<u64>().ok();
+    // cpu.stat has this line only where the v2 cpu controller or basic accounting counts; v1 has nanoseconds.
+    let v2_cpu = || {
+        mounted
+            .iter()
+            .filter(|hierarchy| hierarchy.is_v2)
+            .find_map(|hierarchy| {
+                let stat =
+                    std::fs::read_to_string(hierarchy.root.join(&plan.path).join("cpu.stat"))
+                        .ok()?;
+                stat.lines()
+                    .find_map(|line| line.strip_prefix("usage_usec ")?.parse::<u64>().ok())
+            })
+    };
+    Usage {
+        memory_bytes: number("memory.current").or_else(|| number("memory.usage_in_bytes")),
+        processes: number("pids.current"),
+        cpu_us: number("cpuacct.usage").map(|ns| ns / 1000).or_else(v2_cpu),
+    }
 }
 
 /// A mount of the hierarchy that is attached nowhere.

@@ -5,6 +5,7 @@ use crate::cgroup;
 use crate::error::{At, Error, Result};
 use crate::registry;
 use crate::seccomp;
+use crate::stdio::Stdio;
 use crate::step::{Report, capability_set};
 use repot_model::{IdMap, Network, RuntimeState};
 use repot_sys::{Cloned, Instruction, Namespaces, clone_process};
@@ -21,7 +22,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What to run in a machine.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Join {
     /// argv; argv[0] is looked up in `PATH` of `env` if it holds no slash and `program` is not given.
     pub argv: Vec<String>,
@@ -42,12 +43,17 @@ pub struct Join {
 }
 
 /// Standard input, output and error of what runs in a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// A terminal of the host is never handed in: a program could push keys into it (TIOCSTI) or read what its user types.
+#[derive(Debug)]
 pub enum JoinStdio {
-    /// Those of the caller.
-    Inherit,
-    /// A new pty from the machine's devpts, as controlling terminal.
-    Pty,
+    /// These three.
+    Files(Stdio),
+    /// A new pty from the machine's devpts, as controlling terminal; standard error may go elsewhere.
+    Pty {
+        /// Instead of the pty.
+        stderr: Option<OwnedFd>,
+    },
     /// The machine's console, as controlling terminal.
     Console,
 }
@@ -282,9 +288,14 @@ fn settle(join: &Join, prepared: &Prepared, socket: &OwnedFd) -> std::result::Re
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    match join.stdio {
-        JoinStdio::Inherit => {}
-        JoinStdio::Pty => control(&new_pty(socket)?)?,
+    match &join.stdio {
+        JoinStdio::Files(stdio) => stdio.install()?,
+        JoinStdio::Pty { stderr } => {
+            control(&new_pty(socket)?)?;
+            if let Some(stderr) = stderr {
+                rustix::stdio::dup2_stderr(stderr)?;
+            }
+        }
         JoinStdio::Console => control(&open_terminal(c"/dev/console")?)?,
     }
     for filter in &prepared.filters {
@@ -346,6 +357,19 @@ fn control(terminal: &OwnedFd) -> std::result::Result<(), Errno> {
 }
 
 impl Joined {
+    /// As [`Self::wait`], but only so long. `None`: it still runs, and is left alone.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn wait_for(self, timeout: std::time::Duration) -> Result<Option<u8>> {
+        let pidfd = rustix::process::pidfd_open(self.pid, PidfdFlags::empty())
+            .at("waiting for", "the program in the machine")?;
+        if !crate::start::readable(&pidfd, Some(timeout))? {
+            return Ok(None);
+        }
+        self.wait().map(Some)
+    }
+
     /// Waits for the program; its exit status, or 128 plus the number of the signal that ended it.
     ///
     /// # Errors

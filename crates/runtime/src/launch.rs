@@ -4,6 +4,7 @@
 use crate::cgroup::MachineCgroups;
 use crate::error::{At, Error, Result};
 use crate::idmap::{self, MountKind};
+use crate::stdio::Stdio;
 use crate::step::{self, Context, Inputs, Report, Step};
 use repot_model::{BootSpec, IdMap, Network, Overlay, Pid1};
 use repot_sys::{Cloned, Namespaces, clone_process};
@@ -38,6 +39,8 @@ pub(crate) struct Prepared {
     env: Vec<CString>,
     cwd: CString,
     steps: Vec<Step>,
+    /// Standard input, output and error, where the machine has no console.
+    stdio: Option<Stdio>,
     /// The place for writes of an ephemeral machine.
     tmpfs: Option<OwnedFd>,
 }
@@ -76,8 +79,15 @@ impl Prepared {
             env,
             cwd,
             steps: step::steps(spec, inputs)?,
+            stdio: None,
             tmpfs,
         })
+    }
+
+    /// Gives the program these instead of the caller's.
+    pub(crate) fn with_stdio(mut self, stdio: Option<Stdio>) -> Self {
+        self.stdio = stdio;
+        self
     }
 }
 
@@ -376,6 +386,12 @@ fn child(pid1: Pid1, prepared: &Prepared, socket: OwnedFd) {
         return;
     }
     context.handed.clear();
+    if let Some(Err(errno)) = prepared.stdio.as_ref().map(Stdio::install) {
+        context.report(Report::NoExec {
+            errno: errno.raw_os_error(),
+        });
+        return;
+    }
     let errno = match rustix::process::chdir(&prepared.cwd) {
         Err(errno) => errno,
         Ok(()) => match pid1 {

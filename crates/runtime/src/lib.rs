@@ -8,6 +8,7 @@
 mod cgroup;
 mod dirs;
 mod error;
+mod foreground;
 pub mod idmap;
 mod join;
 mod launch;
@@ -16,14 +17,19 @@ mod protocol;
 pub mod registry;
 mod seccomp;
 mod start;
+mod stdio;
 pub mod step;
+pub mod stop;
 mod stub;
 mod supervisor;
 mod terminal;
 
+pub use cgroup::{Usage, usage};
 pub use dirs::Dirs;
 pub use error::{Error, Result};
+pub use foreground::run_in_foreground;
 pub use join::{Join, JoinStdio, Joined, join, leader};
 pub use start::{Connection, Waited, start, supervisor_main};
+pub use stdio::{Pump, Stdio};
 pub use supervisor::supervise;
-pub use terminal::{Remote, SessionEnd, attach, session, window_size};
+pub use terminal::{Remote, SessionEnd, attach, follow, session, window_size};

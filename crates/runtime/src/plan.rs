@@ -42,7 +42,7 @@ pub enum Payload {
     /// The distribution's init, with its needs.
     Init {
         /// What the init wants.
-        needs: Needs,
+        needs: Box<Needs>,
         /// `--init PATH ARGS`: this instead of what the needs say.
         argv: Option<Vec<String>>,
     },
@@ -84,7 +84,7 @@ pub fn plan(request: Request, facts: &Facts, payload: Payload) -> BootSpec {
                 );
             }
             init_env(&needs, &uuid, &request, &mut env);
-            (Pid1::Program, argv, Some(needs), terminals, !served)
+            (Pid1::Program, argv, Some(*needs), terminals, !served)
         }
         Payload::Command { argv, terminal } => {
             decide(

@@ -25,7 +25,7 @@ pub struct LastRun {
 pub struct MachineLock(pub(crate) OwnedFd);
 
 /// Creates a directory and its parents, for the owner only.
-pub(crate) fn make_private_dir(path: &Path) -> Result<()> {
+pub fn make_private_dir(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

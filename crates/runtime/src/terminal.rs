@@ -276,6 +276,20 @@ pub fn attach(connection: &Connection, backlog: &[u8]) -> Result<SessionEnd> {
     session(Remote::Console(connection))
 }
 
+/// Shows the console without typing on it, until the machine ends or a signal comes.
+///
+/// # Errors
+/// The supervisor has gone.
+pub fn follow(connection: &Connection) -> Result<SessionEnd> {
+    connection.send(&Request::Attach)?;
+    let mut buffer = vec![0u8; 8192];
+    loop {
+        if let Some(end) = receive(Remote::Console(connection), &mut buffer)? {
+            return Ok(end);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

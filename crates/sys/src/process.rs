@@ -133,3 +133,26 @@ pub fn inherited_fd(number: i32) -> Option<OwnedFd> {
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
     Some(fd)
 }
+
+/// Sends a signal by number, real-time ones included, through a pidfd (pidfd_send_signal(2)).
+///
+/// # Errors
+/// `ESRCH`: the process has ended. `EINVAL`: no such signal.
+pub fn pidfd_send(pidfd: &OwnedFd, signal: i32) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is open for the time of the call; no siginfo is passed.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(last("pidfd_send_signal", signal.to_string()))
+    }
+}

@@ -155,6 +155,7 @@ impl<'a> Supervisor<'a> {
             ready: None,
             booted_s: now_s(),
             boots: 1,
+            warnings: Vec::new(),
             spec: spec.clone(),
         };
         // Written before anything is started: after a crash, the next command knows what to look for.
@@ -512,6 +513,7 @@ fn readiness_of(spec: &BootSpec, now: Instant) -> Readiness {
 fn note_leader(state: &mut RuntimeState, machine: &Launched) {
     state.leader_pid = machine.pid;
     state.leader_start = registry::start_time(machine.pid).unwrap_or(0);
+    state.warnings.clone_from(&machine.warnings);
 }
 
 /// Takes the terminals of a machine that has just started.
@@ -550,7 +552,7 @@ pub(crate) fn timespec(duration: std::time::Duration) -> Timespec {
     }
 }
 
-fn now_s() -> u64 {
+pub(crate) fn now_s() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_secs())

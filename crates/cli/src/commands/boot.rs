@@ -1,0 +1,203 @@
+//! `repot boot`: SOURCE to a running machine, attached to its console or ready in the background.
+
+use crate::args::{Boot, EngineArg};
+use crate::machines::{self, Start};
+use crate::{exit, output, sources};
+use anyhow::{anyhow, bail};
+use repot_model::{
+    BootSpec, Facts, GettyKind, HintExt, MachineName, MachineRecord, Needs, PasswordState, Pid1,
+    Status,
+};
+use repot_runtime::plan::Payload;
+use repot_runtime::{Connection, Dirs, SessionEnd, Waited, attach, registry, start};
+use std::time::Duration;
+
+pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
+    let EngineArg::Native = args.on;
+    let dirs = Dirs::from_env();
+    registry::collect_garbage(&dirs)?;
+    let tree = sources::resolve(&dirs, &args.source)?;
+    let candidate = machines::candidate(&dirs, &tree, args.name.as_ref(), &args.writes)?;
+    let record = &candidate.record;
+    let (root, facts) = machines::inspect(&record.base, args.init.first().map(String::as_str))?;
+    machines::check_arch(&facts)?;
+    let payload = payload(&mut args, &facts, &tree.source)?;
+    let make_start = |payload| Start {
+        dirs: &dirs,
+        record,
+        root: &root,
+        facts: &facts,
+        writes: &args.writes,
+        environment: &args.environment,
+        payload,
+    };
+    if args.dry_run {
+        let spec = pid1(machines::spec(make_start(payload), false)?, args.as_pid2);
+        return crate::commands::run::show(&dirs, &spec, args.json);
+    }
+    let lock = registry::lock(&dirs, &record.name).map_err(|error| busy(error, &record.name))?;
+    let spec = pid1(machines::spec(make_start(payload), true)?, args.as_pid2);
+    if candidate.is_new {
+        registry::write_record(&dirs, record)?;
+    }
+    let started = start(&dirs, &spec, lock);
+    if started.is_err() && candidate.is_new {
+        forget(&dirs, record);
+    }
+    let connection = started?;
+    if args.detach {
+        return wait(&connection, record, Duration::from_secs(args.timeout));
+    }
+    for hint in hints(&record.name, &facts, &spec) {
+        output::note(hint);
+    }
+    let end = attach(&connection, b"")?;
+    Ok(after(&record.name, end))
+}
+
+/// The init to start and what it needs.
+fn payload(args: &mut Boot, facts: &Facts, source: &str) -> anyhow::Result<Payload> {
+    let mut argv = std::mem::take(&mut args.init);
+    if let Some(path) = argv.first().filter(|path| !path.starts_with('/')) {
+        bail!("--init {path}: write the absolute path that the program has in the tree");
+    }
+    let needs = repot_doctor::needs(facts).ok_or_else(|| no_init(facts, source))?;
+    let extra = std::mem::take(&mut args.init_args);
+    // A name alone means that program as its init would be started anyway.
+    if argv.len() <= 1 && extra.is_empty() {
+        return Ok(init(needs, None));
+    }
+    if argv.len() <= 1 {
+        argv.clone_from(&needs.argv);
+    }
+    argv.extend(extra);
+    Ok(init(needs, Some(argv)))
+}
+
+fn init(needs: Needs, argv: Option<Vec<String>>) -> Payload {
+    Payload::Init {
+        needs: Box::new(needs),
+        argv,
+    }
+}
+
+fn no_init(facts: &Facts, source: &str) -> anyhow::Error {
+    let mut text = format!(
+        "{} in {source} has no init that could be booted",
+        facts.distribution.name
+    );
+    for rejected in &facts.rejected_inits {
+        text.push_str(&format!("; {}: {}", rejected.path, rejected.seen));
+    }
+    let hint = format!(
+        "`repot run {source}` opens a shell in it; to boot it, install an init there (in Debian: apt-get install systemd-sysv), or name one with --init"
+    );
+    match Err::<(), _>(anyhow!(text)).hint(hint) {
+        Err(hinted) => hinted.into(),
+        Ok(()) => anyhow!("no init"),
+    }
+}
+
+fn pid1(mut spec: BootSpec, as_pid2: bool) -> BootSpec {
+    if as_pid2 {
+        spec.pid1 = Pid1::Stub;
+    }
+    spec
+}
+
+fn busy(error: repot_runtime::Error, name: &MachineName) -> anyhow::Error {
+    let hint = match error {
+        repot_runtime::Error::AlreadyRunning(_) => format!(
+            "`repot attach {name}` shows its console, `repot login {name}` logs in; --name starts another machine"
+        ),
+        _ => format!("`repot status {name}` tells more"),
+    };
+    match Err::<(), _>(error).hint(hint) {
+        Err(hinted) => hinted.into(),
+        Ok(()) => anyhow!("busy"),
+    }
+}
+
+/// A machine that never ran leaves no record.
+fn forget(dirs: &Dirs, record: &MachineRecord) {
+    let dir = dirs.machine(&record.name);
+    if let Some((parent, name)) = dir.parent().zip(dir.file_name()) {
+        let _ = crate::commands::rm::remove_dir(parent, name);
+    }
+}
+
+/// `--detach`: until ready, and how that was known.
+fn wait(connection: &Connection, record: &MachineRecord, timeout: Duration) -> anyhow::Result<u8> {
+    let name = &record.name;
+    match connection.wait_ready(Some(timeout))? {
+        Waited::Ready(ready) => {
+            output::line(format!("{name} is ready after {}.{:01} s: {}", ready.after_ms / 1000, ready.after_ms % 1000 / 100, ready.how));
+            Ok(0)
+        }
+        Waited::Ended(status) => Err(anyhow!("{name} {} before it was ready", ended(status)))
+            .hint(format!("`repot logs {name}` shows what its console said"))
+            .map_err(Into::into),
+        Waited::TimedOut => Err(anyhow!("{name} is not ready after {} s: neither READY=1 from its init nor a prompt on its console; it goes on running", timeout.as_secs()))
+            .hint(format!("`repot logs {name}` shows what its console said, `repot login {name}` may work all the same"))
+            .map_err(Into::into),
+    }
+}
+
+/// What a user should know before the console takes over.
+fn hints(name: &MachineName, facts: &Facts, spec: &BootSpec) -> Vec<String> {
+    let mut hints = vec![format!(
+        "repot: booting {} as {name}; detach with ^] three times within a second",
+        facts.distribution.name
+    )];
+    let gettys = facts
+        .init
+        .as_ref()
+        .map_or(&[][..], |init| init.gettys.as_slice());
+    let asks = spec.console_login || gettys.iter().any(|getty| getty.kind == GettyKind::Login);
+    let how = match facts.root.password {
+        PasswordState::Locked => "root has no password that could be right",
+        PasswordState::Expired => "root's password has expired",
+        PasswordState::Missing
+        | PasswordState::Unreadable
+        | PasswordState::Set { .. }
+        | PasswordState::Empty => return hints,
+    };
+    if asks {
+        hints.push(format!("repot: in this tree {how}: `repot login {name}` from another terminal gets you in without one"));
+    }
+    hints
+}
+
+/// The end of an attached session, in words and as exit code.
+pub(crate) fn after(name: &MachineName, end: SessionEnd) -> u8 {
+    match end {
+        SessionEnd::Detached => {
+            output::note(format!(
+                "\r\nrepot: detached; {name} goes on running. `repot attach {name}` brings it back, `repot stop {name}` ends it"
+            ));
+            0
+        }
+        SessionEnd::Ended(status) => {
+            output::note(format!("\r\nrepot: {name} {}", ended(status)));
+            match status {
+                Status::PoweredOff | Status::Rebooted | Status::Exited(0) => 0,
+                Status::Exited(_) | Status::Killed(_) => exit::FAILURE,
+            }
+        }
+        SessionEnd::Closed => {
+            output::note(format!("\r\nrepot: the supervisor of {name} has gone"));
+            exit::FAILURE
+        }
+        SessionEnd::Signal(signal) => u8::try_from(128 + signal).unwrap_or(255),
+    }
+}
+
+/// How a machine ended, in words.
+pub(crate) fn ended(status: Status) -> String {
+    match status {
+        Status::PoweredOff => "has powered off".into(),
+        Status::Rebooted => "kept restarting and was ended".into(),
+        Status::Exited(code) => format!("has ended: its init exited with status {code}"),
+        Status::Killed(signal) => format!("has ended: its init was killed by signal {signal}"),
+    }
+}

@@ -1,0 +1,77 @@
+//! What repot starts of itself: the supervisor of a machine, and the login that it offers on an unserved console. Not for
+//! people, so not part of the command line's definition, and dispatched before anything else is set up.
+
+use crate::exit;
+use crate::sessions::{self, Running};
+use repot_model::MachineName;
+use repot_runtime::{Dirs, Join, JoinStdio, join, supervisor_main};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Runs an internal command; `None`: this is none.
+pub(crate) fn dispatch(args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let args: Vec<String> = args
+        .skip(1)
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let ok = match words.as_slice() {
+        ["supervise", _name, lock, client] => {
+            supervisor_main(lock.parse().ok()?, client.parse().ok()?).is_ok()
+        }
+        ["console-login", name] => console_login(&MachineName::new(name).ok()?).is_ok(),
+        _ => return None,
+    };
+    Some(if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit::FAILURE)
+    })
+}
+
+/// A login that ends sooner than this was no login.
+const TOO_SOON: Duration = Duration::from_secs(2);
+/// So many of those in a row, and it is given up.
+const MAX_TOO_SOON: u32 = 5;
+
+/// Serves the console as an init would: a getty, again and again.
+fn console_login(name: &MachineName) -> anyhow::Result<()> {
+    let dirs = Dirs::from_env();
+    let mut too_soon = 0;
+    while too_soon < MAX_TOO_SOON {
+        let running = sessions::running(&dirs, name)?;
+        let started = Instant::now();
+        join(&running.state, &command(&running)?)?.wait()?;
+        too_soon = if started.elapsed() < TOO_SOON {
+            too_soon + 1
+        } else {
+            0
+        };
+    }
+    Ok(())
+}
+
+/// The distribution's getty, else its login, else a shell: a tree without any way to ask for a password has nothing to protect
+/// from whoever holds its console.
+fn command(running: &Running) -> anyhow::Result<Join> {
+    let facts = running.facts()?;
+    let root = running.user("root")?;
+    let mut command = match sessions::getty_argv(&facts, "console", &sessions::term(&running.root))
+        .or_else(|| facts.login.login.clone().map(|login| vec![login]))
+    {
+        Some(argv) => Join {
+            argv,
+            program: None,
+            env: running.environment(&root, &[])?,
+            cwd: "/".into(),
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            stdio: JoinStdio::Console,
+        },
+        None => running.shell_command(&root, &[], &[])?,
+    };
+    command.stdio = JoinStdio::Console;
+    Ok(command)
+}

@@ -1,0 +1,25 @@
+//! `repot kill`: a signal for PID 1.
+
+use crate::args::Kill;
+use crate::sessions;
+use repot_model::Signal;
+use repot_runtime::{Connection, Dirs, registry, stop};
+use std::time::Duration;
+
+pub(crate) fn run(args: &Kill) -> anyhow::Result<u8> {
+    let dirs = Dirs::from_env();
+    registry::collect_garbage(&dirs)?;
+    for name in &args.names {
+        let state = sessions::state(&dirs, name)?;
+        if args.signal == Signal::KILL && state.spec.needs.is_some() {
+            // Until everything is cleaned up.
+            let connection = Connection::open(&dirs, name)?;
+            connection.announce_stop(false)?;
+            stop::send(&state, args.signal)?;
+            connection.wait_end(Some(Duration::from_secs(10)))?;
+        } else {
+            stop::send(&state, args.signal)?;
+        }
+    }
+    Ok(0)
+}

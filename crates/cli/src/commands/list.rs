@@ -1,0 +1,100 @@
+//! `repot list`: machines, running or not.
+
+use crate::args::List;
+use crate::output;
+use repot_model::{MachineName, MachineState};
+use repot_runtime::{Dirs, registry};
+use serde::Serialize;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// One machine in `repot list --json`.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: MachineName,
+    state: MachineState,
+    engine: &'static str,
+    source: String,
+    init: Option<String>,
+    pid: Option<i32>,
+    ready: Option<String>,
+    booted_s: Option<u64>,
+    ephemeral: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    version: u32,
+    machines: Vec<Row>,
+}
+
+pub(crate) fn run(args: &List) -> anyhow::Result<u8> {
+    let dirs = Dirs::from_env();
+    registry::collect_garbage(&dirs)?;
+    let machines: Vec<Row> = registry::names(&dirs)
+        .into_iter()
+        .filter_map(|name| row(&dirs, name))
+        .filter(|row| !args.running || row.state != MachineState::Stopped)
+        .collect();
+    if args.json {
+        output::json(&Document {
+            version: output::JSON_VERSION,
+            machines,
+        })?;
+        return Ok(0);
+    }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs());
+    let mut table = vec![
+        ["NAME", "STATE", "UP", "INIT", "SOURCE"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    table.extend(machines.iter().map(|row| {
+        let up = row.booted_s.map_or_else(
+            || "-".into(),
+            |since| output::duration(now.saturating_sub(since)),
+        );
+        vec![
+            row.name.to_string(),
+            row.state.to_string(),
+            up,
+            row.init.clone().unwrap_or_else(|| "-".into()),
+            row.source.clone(),
+        ]
+    }));
+    output::table(&table);
+    Ok(0)
+}
+
+fn row(dirs: &Dirs, name: MachineName) -> Option<Row> {
+    let record = registry::record(dirs, &name).ok().flatten();
+    let Some(running) = registry::running(dirs, &name) else {
+        let record = record?;
+        return Some(Row {
+            name,
+            state: MachineState::Stopped,
+            engine: "native",
+            source: record.source,
+            init: None,
+            pid: None,
+            ready: None,
+            booted_s: None,
+            ephemeral: false,
+        });
+    };
+    Some(Row {
+        name,
+        state: running.state,
+        engine: "native",
+        source: record.map_or_else(
+            || running.spec.root.base.display().to_string(),
+            |record| record.source,
+        ),
+        init: running.spec.argv.first().cloned(),
+        pid: Some(running.leader_pid),
+        ready: running.ready.map(|ready| ready.how),
+        booted_s: Some(running.booted_s),
+        ephemeral: running.spec.root.overlay == repot_model::Overlay::Ephemeral,
+    })
+}

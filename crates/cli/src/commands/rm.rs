@@ -1,0 +1,59 @@
+//! `repot rm`: forgets a machine and what it wrote. The tree that it was made from stays.
+
+use crate::args::Rm;
+use anyhow::Context;
+use repot_model::{HintExt, MachineName, Signal};
+use repot_runtime::{Dirs, registry};
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+pub(crate) fn run(args: &Rm) -> anyhow::Result<u8> {
+    let dirs = Dirs::from_env();
+    registry::collect_garbage(&dirs)?;
+    for name in &args.names {
+        one(&dirs, name, args.force)?;
+    }
+    Ok(0)
+}
+
+fn one(dirs: &Dirs, name: &MachineName, force: bool) -> anyhow::Result<()> {
+    if registry::running(dirs, name).is_some() {
+        if !force {
+            return Err(repot_runtime::Error::AlreadyRunning(name.clone()))
+                .hint(format!(
+                    "`repot stop {name}` first, or `repot rm --force {name}`"
+                ))
+                .map_err(Into::into);
+        }
+        super::kill::run(&crate::args::Kill {
+            names: vec![name.clone()],
+            signal: Signal::KILL,
+        })?;
+    }
+    let dir = dirs.machine(name);
+    if !dir.exists() {
+        // An ephemeral machine is gone with its end.
+        return if force {
+            Ok(())
+        } else {
+            Err(repot_runtime::Error::NoSuchMachine(name.clone()))
+                .hint("`repot list` shows what there is")
+                .map_err(Into::into)
+        };
+    }
+    let lock = registry::lock(dirs, name)?;
+    remove_dir(&dirs.machines(), OsStr::new(name.as_str()))?;
+    drop(lock);
+    Ok(())
+}
+
+/// Removes a machine's directory. What a machine wrote there is hostile: nothing in it is followed.
+pub(crate) fn remove_dir(parent: &Path, name: &OsStr) -> anyhow::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let handle = rustix::fs::open(parent, flags, Mode::empty())
+        .with_context(|| format!("opening {}", parent.display()))?;
+    repot_image::remove_tree(handle.as_fd(), name, parent)
+        .with_context(|| format!("removing {}", parent.join(name).display()))
+}

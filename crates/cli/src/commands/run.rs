@@ -1,0 +1,107 @@
+//! `repot run`: a command in a tree below a stub init, in the foreground.
+
+use crate::args::Run;
+use crate::machines::{self, Start};
+use crate::{output, sources};
+use anyhow::bail;
+use repot_model::{BootSpec, Pid1};
+use repot_runtime::plan::Payload;
+use repot_runtime::step::{Inputs, steps};
+use repot_runtime::{Dirs, registry, run_in_foreground};
+use serde::Serialize;
+use std::io::IsTerminal;
+
+pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
+    let dirs = Dirs::from_env();
+    registry::collect_garbage(&dirs)?;
+    let tree = sources::resolve(&dirs, &args.source)?;
+    // A machine of that name, or none that anybody will ask for again.
+    let is_kept = args.name.is_some() || tree.machine.is_some() || args.writes.in_place;
+    args.writes.ephemeral |= !is_kept;
+    let candidate = machines::candidate(&dirs, &tree, args.name.as_ref(), &args.writes)?;
+    let record = &candidate.record;
+    let (root, facts) = machines::inspect(&record.base, None)?;
+    machines::check_arch(&facts)?;
+    let mut argv = std::mem::take(&mut args.command);
+    if argv.is_empty() {
+        argv.push(shell(&root, facts.root.shell.as_deref())?);
+    }
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let payload = Payload::Command { argv, terminal };
+    let start = Start {
+        dirs: &dirs,
+        record,
+        root: &root,
+        facts: &facts,
+        writes: &args.writes,
+        environment: &args.environment,
+        payload,
+    };
+    let pid1 = if args.as_pid1 {
+        Pid1::Program
+    } else {
+        Pid1::Stub
+    };
+    if args.dry_run {
+        let mut spec = machines::spec(start, false)?;
+        spec.pid1 = pid1;
+        return show(&dirs, &spec, args.json);
+    }
+    let lock = registry::lock(&dirs, &record.name)?;
+    let mut spec = machines::spec(start, true)?;
+    spec.pid1 = pid1;
+    if candidate.is_new && args.name.is_some() {
+        registry::write_record(&dirs, record)?;
+    }
+    let status = run_in_foreground(&dirs, &spec, lock)?;
+    Ok(status)
+}
+
+fn shell(root: &repot_rootfs::RootRead, of_root: Option<&str>) -> anyhow::Result<String> {
+    let candidates = of_root.into_iter().chain([
+        "/bin/bash",
+        "/bin/sh",
+        "/run/current-system/profile/bin/bash",
+    ]);
+    for candidate in candidates {
+        if root.is_executable(candidate) {
+            return Ok(candidate.to_owned());
+        }
+    }
+    bail!("the tree has no shell that could be executed: name a command")
+}
+
+/// `--dry-run`: what would be done, and why.
+pub(crate) fn show(dirs: &Dirs, spec: &BootSpec, json: bool) -> anyhow::Result<u8> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        version: u32,
+        spec: &'a BootSpec,
+        steps: Vec<String>,
+    }
+    let inputs = Inputs {
+        staging: dirs.running(&spec.name),
+        ..Inputs::default()
+    };
+    let steps: Vec<String> = steps(spec, &inputs)?
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if json {
+        output::json(&Document {
+            version: output::JSON_VERSION,
+            spec,
+            steps,
+        })?;
+        return Ok(0);
+    }
+    output::line(format!("machine {}", spec.name));
+    for decision in &spec.decisions {
+        output::line(format!("  {}\n      {}", decision.what, decision.why));
+    }
+    output::line("steps of its first process");
+    for (number, step) in steps.iter().enumerate() {
+        output::line(format!("  {number:>2} {step}"));
+    }
+    Ok(0)
+}

@@ -1,0 +1,307 @@
+//! Machines: the record behind a name, the plan for a start.
+
+use crate::args::{Environment, NetworkArg, UserNamespace, Writes};
+use crate::sources::Tree;
+use crate::{adapt, sessions};
+use anyhow::{Context, bail};
+use repot_model::{
+    Arch, BindMount, BootSpec, Facts, HintExt, IdMap, MachineName, MachineRecord, Network, Overlay,
+    STATE_VERSION, TmpfsMount,
+};
+use repot_rootfs::RootRead;
+use repot_runtime::plan::{Payload, Request, plan};
+use repot_runtime::{Dirs, idmap, registry};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A machine that may be started: its record, and whether that is new.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) record: MachineRecord,
+    pub(crate) is_new: bool,
+}
+
+/// The machine for a tree: the one that SOURCE or `--name` means, the one made of the same tree before, or a new one.
+pub(crate) fn candidate(
+    dirs: &Dirs,
+    tree: &Tree,
+    name: Option<&MachineName>,
+    writes: &Writes,
+) -> anyhow::Result<Candidate> {
+    if let (Some(record), None) = (&tree.machine, name) {
+        return Ok(Candidate {
+            record: record.clone(),
+            is_new: false,
+        });
+    }
+    let fresh = |name: MachineName| -> anyhow::Result<Candidate> {
+        let created_s = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |elapsed| elapsed.as_secs());
+        let record = MachineRecord {
+            version: STATE_VERSION,
+            name,
+            source: tree.source.clone(),
+            base: tree.base.clone(),
+            uuid: new_uuid()?,
+            created_s,
+        };
+        Ok(Candidate {
+            record,
+            is_new: true,
+        })
+    };
+    if let Some(name) = name {
+        return match registry::record(dirs, name)? {
+            None => fresh(name.clone()),
+            Some(record) if record.base == tree.base => Ok(Candidate {
+                record,
+                is_new: false,
+            }),
+            Some(record) => Err(anyhow::anyhow!(
+                "machine {name} exists already and was made from {}",
+                record.source
+            ))
+            .hint(format!("choose another --name, or `repot rm {name}`"))
+            .map_err(Into::into),
+        };
+    }
+    // Without a name: the same tree means the same machine; a throw-away machine is always another one.
+    for number in 1..1000 {
+        let name = if number == 1 {
+            tree.default_name.clone()
+        } else {
+            MachineName::new(&format!("{}-{number}", tree.default_name))?
+        };
+        let is_running = registry::running(dirs, &name).is_some();
+        match registry::record(dirs, &name)? {
+            None if !is_running => return fresh(name),
+            Some(record) if record.base == tree.base && !writes.ephemeral => {
+                return Ok(Candidate {
+                    record,
+                    is_new: false,
+                });
+            }
+            None | Some(_) => {}
+        }
+    }
+    bail!(
+        "there are a thousand machines called {} already: choose a --name",
+        tree.default_name
+    )
+}
+
+/// 128 random bits as a machine-id (machine-id(5)): 32 hexadecimal digits, marked as a version 4 UUID.
+fn new_uuid() -> anyhow::Result<String> {
+    let mut bytes = [0u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("reading random bytes")?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Looks at a tree, with `init` as its init if one was named.
+pub(crate) fn inspect(base: &Path, init: Option<&str>) -> anyhow::Result<(RootRead, Facts)> {
+    let root = RootRead::open(base).with_context(|| format!("opening {}", base.display()))?;
+    let facts =
+        repot_doctor::inspect(&root).with_context(|| format!("inspecting {}", base.display()))?;
+    Ok((root, facts))
+}
+
+/// Refuses a tree whose programs this machine's processor cannot run.
+pub(crate) fn check_arch(facts: &Facts) -> anyhow::Result<()> {
+    let Some(arch) = facts.arch else {
+        return Ok(());
+    };
+    if arch.runs_on(Arch::host()) {
+        return Ok(());
+    }
+    let hint = match arch.qemu() {
+        Some(name) => format!(
+            "to run it under emulation: `apt-get install qemu-user-static binfmt-support` (qemu-{name}-static); repot does not set that up yet"
+        ),
+        None => "no emulator is known for it".into(),
+    };
+    Err(anyhow::anyhow!(
+        "this is a tree for {arch}, this machine is {}",
+        Arch::host()
+    ))
+    .hint(hint)
+    .map_err(Into::into)
+}
+
+/// What a start consists of.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) dirs: &'a Dirs,
+    pub(crate) record: &'a MachineRecord,
+    pub(crate) root: &'a RootRead,
+    pub(crate) facts: &'a Facts,
+    pub(crate) writes: &'a Writes,
+    pub(crate) environment: &'a Environment,
+    pub(crate) payload: Payload,
+}
+
+/// Plans a start. Makes nothing but, for a start that is meant (`make`), the directories that the plan names.
+pub(crate) fn spec(start: Start<'_>, make: bool) -> anyhow::Result<BootSpec> {
+    let Start {
+        dirs,
+        record,
+        root,
+        facts,
+        writes,
+        environment,
+        payload,
+    } = start;
+    let name = &record.name;
+    let overlay = match (writes.ephemeral, writes.in_place) {
+        (true, _) => Overlay::Ephemeral,
+        (_, true) => Overlay::InPlace,
+        (false, false) => Overlay::Kept {
+            dir: dirs.machine(name).join("writes"),
+        },
+    };
+    if make && let Overlay::Kept { dir } = &overlay {
+        registry::make_private_dir(dir)?;
+    }
+    let adaptations = adapt::edits(root, facts, environment, &payload);
+    let mut layers = Vec::new();
+    let mut notes = Vec::new();
+    if !adaptations.is_empty() {
+        notes = adaptations.iter().map(adapt::Edit::decision).collect();
+        if overlay == Overlay::InPlace {
+            notes.iter_mut().for_each(|note| {
+                note.why
+                    .push_str("; left out, since --in-place changes nothing by itself")
+            });
+        } else {
+            let layer = dirs.machine(name).join("adapted");
+            if make {
+                adapt::write_layer(&layer, &adaptations)?;
+            }
+            layers.push(layer);
+        }
+    }
+    let idmap = choose_idmap(dirs, name, record, &layers, &overlay, environment.userns)?;
+    let network = match environment.network {
+        NetworkArg::None => Network::None,
+        NetworkArg::Host => Network::Host,
+    };
+    let request = Request {
+        name: name.clone(),
+        uuid: record.uuid.clone(),
+        base: record.base.clone(),
+        layers,
+        overlay,
+        idmap,
+        network,
+        binds: binds(environment)?,
+        tmpfs: environment
+            .tmpfs
+            .iter()
+            .map(|text| tmpfs(text))
+            .collect::<anyhow::Result<_>>()?,
+        env: environment
+            .env
+            .iter()
+            .map(|text| variable(text))
+            .collect::<anyhow::Result<_>>()?,
+        term: sessions::term(root),
+    };
+    let mut spec = plan(request, facts, payload);
+    if let Some(hostname) = &environment.hostname {
+        spec.hostname.clone_from(hostname);
+    }
+    spec.decisions.extend(notes);
+    Ok(spec)
+}
+
+fn choose_idmap(
+    dirs: &Dirs,
+    name: &MachineName,
+    record: &MachineRecord,
+    layers: &[PathBuf],
+    overlay: &Overlay,
+    wish: UserNamespace,
+) -> anyhow::Result<IdMap> {
+    if wish == UserNamespace::No {
+        return Ok(IdMap::Host {
+            reason: "asked for with --userns no".into(),
+        });
+    }
+    let taken: Vec<u32> = registry::names(dirs)
+        .iter()
+        .filter_map(|other| registry::running(dirs, other))
+        .filter_map(|state| match state.spec.idmap {
+            IdMap::Shifted { base, .. } => Some(base),
+            IdMap::Identity { .. } | IdMap::Host { .. } => None,
+        })
+        .collect();
+    let idmap = idmap::choose(name, &taken);
+    let mut paths: Vec<&Path> = vec![&record.base];
+    // Not made yet on a dry run; they lie on the same file system as the state directory.
+    paths.extend(
+        layers
+            .iter()
+            .map(PathBuf::as_path)
+            .filter(|path| path.exists()),
+    );
+    if let Overlay::Kept { dir } = overlay {
+        paths.extend(dir.exists().then_some(dir.as_path()));
+    }
+    match idmap::probe(&idmap, &paths) {
+        Ok(()) => Ok(idmap),
+        Err(reason) if wish == UserNamespace::Auto => Ok(IdMap::Host { reason }),
+        Err(reason) => bail!("no user namespace is possible: {reason}"),
+    }
+}
+
+fn binds(environment: &Environment) -> anyhow::Result<Vec<BindMount>> {
+    let parse = |text: &String, read_only| -> anyhow::Result<BindMount> {
+        let (host, guest) = text.split_once(':').unwrap_or((text, text));
+        let host_path = Path::new(host)
+            .canonicalize()
+            .with_context(|| format!("binding {host}"))?;
+        let guest_path = if guest == host {
+            host_path.display().to_string()
+        } else {
+            guest.to_owned()
+        };
+        if !guest_path.starts_with('/') {
+            bail!("binding {host}: {guest_path:?} must be an absolute path in the machine");
+        }
+        Ok(BindMount {
+            host_path,
+            guest_path,
+            read_only,
+        })
+    };
+    let writable = environment.bind.iter().map(|text| parse(text, false));
+    writable
+        .chain(environment.bind_ro.iter().map(|text| parse(text, true)))
+        .collect()
+}
+
+fn tmpfs(text: &str) -> anyhow::Result<TmpfsMount> {
+    let (path, options) = text.split_once(':').unwrap_or((text, "mode=1777"));
+    if !path.starts_with('/') {
+        bail!("--tmpfs {text}: {path:?} must be an absolute path in the machine");
+    }
+    Ok(TmpfsMount {
+        guest_path: path.to_owned(),
+        options: options.to_owned(),
+    })
+}
+
+/// `NAME=VALUE`, or `NAME` for the caller's own value.
+pub(crate) fn variable(text: &str) -> anyhow::Result<(String, String)> {
+    match text.split_once('=') {
+        Some(("", _)) => bail!("--env {text}: the name is missing"),
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Ok((
+            text.to_owned(),
+            std::env::var(text).with_context(|| format!("--env {text}: it is not set here"))?,
+        )),
+    }
+}

@@ -1,0 +1,77 @@
+//! `repot` for people: parses, matches on the verb, calls the libraries, prints errors once, returns an exit code.
+#![forbid(unsafe_code)]
+
+mod adapt;
+mod args;
+mod commands;
+mod complete;
+mod machines;
+mod output;
+mod sessions;
+mod sources;
+
+use args::{Cli, Verb};
+use clap::{CommandFactory, Parser};
+use std::process::ExitCode;
+
+/// Exit codes besides those that `run`, `exec`, `shell` and `login` pass through. Documented in the man page.
+pub(crate) mod exit {
+    /// Something was found (`doctor`) or had to be forced (`stop`).
+    pub(crate) const FINDINGS: u8 = 1;
+    /// The command did not do what it was asked for.
+    pub(crate) const FAILURE: u8 = 3;
+    /// `run`, `exec`, `shell`, `login`: repot itself failed, as `docker run` has it.
+    pub(crate) const OWN_FAILURE: u8 = 125;
+    /// The program is there but cannot be executed.
+    pub(crate) const CANNOT_EXECUTE: u8 = 126;
+    /// There is no such program.
+    pub(crate) const NOT_FOUND: u8 = 127;
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = commands::internal::dispatch(std::env::args_os()) {
+        return code;
+    }
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to standard output; a closed pipe there is no failure either.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("REPOT_LOG").unwrap_or_default(),
+        )
+        .init();
+    let passes_status = cli.verb.passes_status();
+    match run(cli.verb) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => ExitCode::from(output::error(&error, passes_status)),
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<u8> {
+    match verb {
+        Verb::Boot(args) => commands::boot::run(args),
+        Verb::Run(args) => commands::run::run(args),
+        Verb::Attach(args) => commands::attach::run(&args),
+        Verb::Login(args) => commands::login::run(&args),
+        Verb::Shell(args) => commands::shell::run(args),
+        Verb::Exec(args) => commands::exec::run(args),
+        Verb::List(args) => commands::list::run(&args),
+        Verb::Status(args) => commands::status::run(&args),
+        Verb::Logs(args) => commands::logs::run(&args),
+        Verb::Stop(args) => commands::stop::run(&args),
+        Verb::Reboot(args) => commands::reboot::run(&args),
+        Verb::Kill(args) => commands::kill::run(&args),
+        Verb::Rm(args) => commands::rm::run(&args),
+        Verb::Import(args) => commands::import::run(&args),
+        Verb::Images(args) => commands::images::run(&args),
+        Verb::Inspect(args) => commands::inspect::run(&args),
+        Verb::Generate(args) => commands::generate::run(&args),
+    }
+}

@@ -1,0 +1,151 @@
+//! Everything that is printed: text for people, JSON for programs, errors with their hint. The only file that prints.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is where printing happens"
+)]
+
+use crate::exit;
+use repot_model::Hinted;
+use serde::Serialize;
+use std::io::Write;
+
+/// Version of every `--json` output. docs/json.md describes them.
+pub(crate) const JSON_VERSION: u32 = 1;
+
+/// Prints text to standard output. A closed pipe ends the output, not the command.
+pub(crate) fn text(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Prints a line to standard output.
+pub(crate) fn line(line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stdout().lock(), "{}", line.as_ref());
+}
+
+/// Prints a message about what happens to standard error, where it does not mix with results.
+pub(crate) fn note(note: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", note.as_ref());
+}
+
+/// Prints a document as JSON.
+pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
+    line(serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// Prints an error with its causes and at most one hint; returns the exit code.
+pub(crate) fn error(error: &anyhow::Error, passes_status: bool) -> u8 {
+    let mut text = String::new();
+    for cause in error.chain().map(printable) {
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    note(format!("repot: {text}"));
+    if let Some(hinted) = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Hinted>())
+    {
+        note(format!("       {}", hinted.hint));
+    }
+    if passes_status {
+        own_failure(error)
+    } else {
+        exit::FAILURE
+    }
+}
+
+/// Messages may quote names from a tree: nothing in them may drive the terminal.
+fn printable(cause: impl ToString) -> String {
+    cause
+        .to_string()
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn own_failure(error: &anyhow::Error) -> u8 {
+    let errno =
+        error
+            .chain()
+            .find_map(|cause| match cause.downcast_ref::<repot_runtime::Error>() {
+                Some(repot_runtime::Error::Exec { errno, .. }) => Some(*errno),
+                _ => None,
+            });
+    match errno {
+        Some(rustix::io::Errno::NOENT) => exit::NOT_FOUND,
+        Some(_) => exit::CANNOT_EXECUTE,
+        None => exit::OWN_FAILURE,
+    }
+}
+
+/// A table for people: columns as wide as their widest cell, header first.
+pub(crate) fn table(rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        line(cells.join("  ").trim_end());
+    }
+}
+
+/// Seconds as people say them.
+pub(crate) fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d {}h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
+
+/// Bytes as people say them.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let mut value = bytes;
+    let mut rest = 0;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024 {
+            return if unit == "B" {
+                format!("{value} B")
+            } else {
+                format!("{value}.{} {unit}", rest * 10 / 1024)
+            };
+        }
+        rest = value % 1024;
+        value /= 1024;
+    }
+    format!("{value}.{} TiB", rest * 10 / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(
+            [duration(5), duration(61), duration(7200), duration(90_000)],
+            ["5s", "1m 1s", "2h 0m", "1d 1h"]
+        );
+        assert_eq!(
+            [bytes(0), bytes(1536), bytes(5 << 30)],
+            ["0 B", "1.5 KiB", "5.0 GiB"]
+        );
+    }
+}

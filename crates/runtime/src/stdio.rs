@@ -1,0 +1,150 @@
+//! Standard input, output and error for a program in a machine when it gets no terminal: the caller's own files, and
+//! pipes in place of terminals, pumped by this process.
+
+use crate::error::{At, Result};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The three files.
+#[derive(Debug)]
+pub struct Stdio {
+    /// Standard input.
+    pub stdin: OwnedFd,
+    /// Standard output.
+    pub stdout: OwnedFd,
+    /// Standard error.
+    pub stderr: OwnedFd,
+}
+
+impl Stdio {
+    /// Makes them descriptors 0, 1 and 2 of this process.
+    pub(crate) fn install(&self) -> std::result::Result<(), Errno> {
+        rustix::stdio::dup2_stdin(&self.stdin)?;
+        rustix::stdio::dup2_stdout(&self.stdout)?;
+        rustix::stdio::dup2_stderr(&self.stderr)
+    }
+}
+
+/// Copies between the caller's terminals and the pipes that stand in for them.
+#[derive(Debug, Default)]
+pub struct Pump {
+    /// The writing side of the program's standard input.
+    stdin: Option<OwnedFd>,
+    /// The reading sides of its output and error.
+    outputs: Vec<(OwnedFd, Output)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Stdout,
+    Stderr,
+}
+
+impl Output {
+    fn fd(self) -> BorrowedFd<'static> {
+        match self {
+            Self::Stdout => rustix::stdio::stdout(),
+            Self::Stderr => rustix::stdio::stderr(),
+        }
+    }
+}
+
+impl Pump {
+    /// Files for a program: the caller's own where they are no terminals, pipes where they are.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn new() -> Result<(Self, Stdio)> {
+        let mut pump = Self::default();
+        let duplicate = |fd: BorrowedFd<'_>| {
+            rustix::io::fcntl_dupfd_cloexec(fd, 3).at("duplicating", "a standard file")
+        };
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).at("making", "a pipe");
+        let stdin = if rustix::termios::isatty(rustix::stdio::stdin()) {
+            let (reader, writer) = pipe()?;
+            pump.stdin = Some(writer);
+            reader
+        } else {
+            duplicate(rustix::stdio::stdin())?
+        };
+        let mut output = |which: Output| -> Result<OwnedFd> {
+            if !rustix::termios::isatty(which.fd()) {
+                return duplicate(which.fd());
+            }
+            let (reader, writer) = pipe()?;
+            pump.outputs.push((reader, which));
+            Ok(writer)
+        };
+        let (stdout, stderr) = (output(Output::Stdout)?, output(Output::Stderr)?);
+        Ok((
+            pump,
+            Stdio {
+                stdin,
+                stdout,
+                stderr,
+            },
+        ))
+    }
+
+    /// Copies until the program has closed its outputs, or at once where nothing stands in for a terminal. The caller has
+    /// dropped its [`Stdio`] by then.
+    ///
+    /// # Errors
+    /// Polling fails.
+    pub fn run(mut self) -> Result<()> {
+        let mut buffer = [0u8; 8192];
+        while !self.outputs.is_empty() {
+            let mut fds: Vec<PollFd<'_>> = self
+                .outputs
+                .iter()
+                .map(|(fd, _)| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN))
+                .collect();
+            if self.stdin.is_some() {
+                fds.push(PollFd::from_borrowed_fd(
+                    rustix::stdio::stdin(),
+                    PollFlags::IN,
+                ));
+            }
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
+                .at("waiting for", "the program in the machine")?;
+            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            if ready.len() > self.outputs.len() && ready[self.outputs.len()] {
+                match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
+                    Ok(length)
+                        if length > 0
+                            && self.stdin.as_ref().is_some_and(|stdin| {
+                                write_all(stdin.as_fd(), &buffer[..length])
+                            }) => {}
+                    _ => self.stdin = None,
+                }
+            }
+            let mut number = 0;
+            self.outputs.retain(|(fd, which)| {
+                let is_ready = ready[number];
+                number += 1;
+                if !is_ready {
+                    return true;
+                }
+                match rustix::io::read(fd, &mut buffer) {
+                    Ok(0) => false,
+                    Ok(length) => write_all(which.fd(), &buffer[..length]),
+                    Err(errno) => errno == Errno::INTR,
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(length) => bytes = &bytes[length..],
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}

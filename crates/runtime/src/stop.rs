@@ -1,0 +1,210 @@
+//! Stopping and restarting: asks an init in its own way, waits, and kills only what does not listen.
+
+use crate::dirs::Dirs;
+use crate::error::{At, Error, Result};
+use crate::join::{Join, JoinStdio, join, leader};
+use crate::registry;
+use crate::start::{Connection, Waited};
+use crate::stdio::Stdio;
+use repot_model::{MachineName, RuntimeState, Signal, Status, StopAction, StopProtocol};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// How a stop went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stopped {
+    /// The init did what it was asked for.
+    Clean(Status),
+    /// It did not, and was killed.
+    Killed {
+        /// Why.
+        why: String,
+    },
+    /// It has restarted, as asked.
+    Restarted,
+}
+
+/// Asks a machine to power off, waits, then kills it. `timeout` replaces the init's own patience.
+///
+/// # Errors
+/// The machine does not run, or does not even end when it is killed.
+pub fn power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Result<Stopped> {
+    let state = registry::running(dirs, name).ok_or_else(|| Error::NotRunning(name.clone()))?;
+    let Some(needs) = &state.spec.needs else {
+        return kill_stub(dirs, &state);
+    };
+    let connection = Connection::open(dirs, name)?;
+    connection.announce_stop(false)?;
+    let timeout = timeout.unwrap_or_else(|| patience(&needs.power_off));
+    let asked = ask(&state, &needs.power_off);
+    match connection.wait_end(Some(timeout))? {
+        Waited::Ended(status) => return Ok(Stopped::Clean(status)),
+        Waited::Ready(_) | Waited::TimedOut => {}
+    }
+    let why = match asked {
+        Ok(how) => format!(
+            "its init did not power off within {} s of {how}",
+            timeout.as_secs()
+        ),
+        Err(why) => why,
+    };
+    send(&state, Signal::KILL)?;
+    match connection.wait_end(Some(Duration::from_secs(10)))? {
+        Waited::Ended(_) => Ok(Stopped::Killed { why }),
+        Waited::Ready(_) | Waited::TimedOut => Err(Error::Supervisor(format!(
+            "{name} does not end although it was killed"
+        ))),
+    }
+}
+
+/// Asks a machine to restart and waits until it goes down.
+///
+/// # Errors
+/// The machine does not run.
+pub fn reboot(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Result<Stopped> {
+    let state = registry::running(dirs, name).ok_or_else(|| Error::NotRunning(name.clone()))?;
+    let Some(needs) = &state.spec.needs else {
+        return Err(Error::Invalid {
+            what: format!("machine {name}"),
+            why: "it runs a command, which cannot reboot".into(),
+        });
+    };
+    let connection = Connection::open(dirs, name)?;
+    connection.announce_stop(true)?;
+    let timeout = timeout.unwrap_or_else(|| patience(&needs.reboot));
+    let asked = ask(&state, &needs.reboot);
+    match connection.wait_reboot(Some(timeout))? {
+        Waited::Ready(_) => return Ok(Stopped::Restarted),
+        Waited::Ended(status) => return Ok(Stopped::Clean(status)),
+        Waited::TimedOut => {}
+    }
+    let why = match asked {
+        Ok(how) => format!(
+            "its init did not restart within {} s of {how}",
+            timeout.as_secs()
+        ),
+        Err(why) => why,
+    };
+    send(&state, Signal::KILL)?;
+    connection.wait_reboot(Some(Duration::from_secs(10)))?;
+    Ok(Stopped::Killed { why })
+}
+
+/// Sends a signal to a machine's PID 1.
+///
+/// # Errors
+/// The machine has ended.
+pub fn send(state: &RuntimeState, signal: Signal) -> Result<()> {
+    let pidfd = leader(state)?;
+    let number = i32::from(signal.number());
+    repot_sys::pidfd_send(&pidfd, number)?;
+    Ok(())
+}
+
+/// A machine in shell mode: its stub passes SIGTERM on, but its command may not listen.
+fn kill_stub(dirs: &Dirs, state: &RuntimeState) -> Result<Stopped> {
+    let pidfd = leader(state)?;
+    send(state, Signal::TERM)?;
+    if !crate::start::readable(&pidfd, Some(Duration::from_secs(5)))? {
+        send(state, Signal::KILL)?;
+        crate::start::readable(&pidfd, None)?;
+        return Ok(Stopped::Killed {
+            why: "its command did not end within 5 s of SIGTERM".into(),
+        });
+    }
+    let _ = dirs;
+    Ok(Stopped::Clean(Status::PoweredOff))
+}
+
+fn patience(protocol: &StopProtocol) -> Duration {
+    Duration::from_secs(u64::from(protocol.patience_s.max(1)))
+}
+
+/// Carries out the first request that can be carried out; says which, or why none could.
+fn ask(state: &RuntimeState, protocol: &StopProtocol) -> std::result::Result<String, String> {
+    let mut failures = Vec::new();
+    for action in &protocol.requests {
+        match carry_out(state, action) {
+            Ok(how) => return Ok(how),
+            Err(why) => failures.push(why),
+        }
+    }
+    Err(format!(
+        "its init could not be asked: {}",
+        failures.join("; ")
+    ))
+}
+
+fn carry_out(state: &RuntimeState, action: &StopAction) -> std::result::Result<String, String> {
+    match action {
+        StopAction::Signal { signal } => send(state, *signal)
+            .map(|()| signal.to_string())
+            .map_err(|error| error.to_string()),
+        StopAction::Run { argv } => {
+            let shown = argv.join(" ");
+            match run(state, argv) {
+                Ok(0) => Ok(format!("`{shown}`")),
+                Ok(code) => Err(format!("`{shown}` ended with status {code}")),
+                // The machine may have gone down under the command that asked it to.
+                Err(Error::NotRunning(_)) => Ok(format!("`{shown}`")),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+        StopAction::Touch { path, mode, signal } => {
+            // By a shell of the machine, in the machine: the path is the machine's own.
+            let script = format!(": >\"$1\" && chmod {mode:o} \"$1\"");
+            let argv = ["/bin/sh", "-c", &script, "sh", path].map(str::to_owned);
+            match run(state, &argv) {
+                Ok(0) => send(state, *signal)
+                    .map(|()| format!("{path} and {signal}"))
+                    .map_err(|error| error.to_string()),
+                Ok(code) => Err(format!("creating {path} ended with status {code}")),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+    }
+}
+
+/// Runs a program of the machine as its root, silently. A status that its end under the shutdown gives counts as success.
+fn run(state: &RuntimeState, argv: &[String]) -> Result<u8> {
+    let null = || -> Result<OwnedFd> {
+        File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map(Into::into)
+            .at("opening", "/dev/null")
+    };
+    let joined = join(
+        state,
+        &Join {
+            argv: argv.to_vec(),
+            program: None,
+            env: vec![
+                ("PATH".into(), crate::stub::DEFAULT_PATH.into()),
+                ("TERM".into(), "dumb".into()),
+                ("HOME".into(), "/root".into()),
+            ],
+            cwd: "/".into(),
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            stdio: JoinStdio::Files(Stdio {
+                stdin: null()?,
+                stdout: null()?,
+                stderr: null()?,
+            }),
+        },
+    )?;
+    // One that does not return is at it. One that was killed went down with the machine that it brought down.
+    let code = joined.wait_for(PROGRAM_TIME)?.unwrap_or(0);
+    Ok(if matches!(code, 129 | 137 | 143) {
+        0
+    } else {
+        code
+    })
+}
+
+/// How long a program that asks for a shutdown is watched.
+const PROGRAM_TIME: Duration = Duration::from_secs(5);
