@@ -1,5 +1,10 @@
 //! Tests only: small trees in a temporary directory, with ELF files that the kernel would take for programs.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests write the trees that the crate reads"
+)]
+
 use crate::{inspect, needs};
 use repot_model::{Facts, InitFacts, Needs};
 use repot_rootfs::RootRead;
@@ -63,6 +68,24 @@ impl Tree {
 
     pub(crate) fn link(self, path: &str, to: &str) -> Self {
         symlink(to, self.place(path)).unwrap();
+        self
+    }
+
+    /// A FIFO: whoever opens it for reading waits for ever.
+    pub(crate) fn fifo(self, path: &str) -> Self {
+        let status = std::process::Command::new("mkfifo")
+            .arg(self.place(path))
+            .status();
+        assert!(status.unwrap().success());
+        self
+    }
+
+    /// A file of a terabyte, nearly all of it a hole.
+    pub(crate) fn huge(self, path: &str) -> Self {
+        fs::File::create(self.place(path))
+            .unwrap()
+            .set_len(1 << 40)
+            .unwrap();
         self
     }
 

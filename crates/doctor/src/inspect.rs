@@ -121,7 +121,7 @@ fn machine_id(root: &RootRead) -> Result<Option<String>> {
 fn unread(root: &RootRead) -> Result<Vec<Evidence>> {
     let mut unread = Vec::new();
     for path in DECISIVE {
-        if let Err(error) = root.open_file(path) {
+        if let Err(error) = root.read_text(path) {
             match error.kind() {
                 ErrorKind::Denied | ErrorKind::Unsuitable => {
                     unread.push(evidence(path, None, &error.to_string()));
@@ -132,4 +132,70 @@ fn unread(root: &RootRead) -> Result<Vec<Evidence>> {
         }
     }
     Ok(unread)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::Tree;
+    use repot_model::PasswordState;
+
+    #[test]
+    fn an_empty_tree_has_no_init() {
+        let facts = Tree::new().facts();
+        assert!(facts.init.is_none() && facts.arch.is_none() && facts.unread.is_empty());
+        assert!(crate::needs(&facts).is_none());
+        assert_eq!(facts.distribution.id, "linux");
+    }
+
+    #[test]
+    fn files_of_the_wrong_kind_do_not_stop_it() {
+        let tree = Tree::new()
+            .elf("/sbin/init", "SysV init version")
+            .fifo("/etc/passwd")
+            .dir("/etc/shadow")
+            .link("/etc/os-release", "os-release")
+            .fifo("/etc/inittab")
+            .huge("/etc/securetty")
+            .link("/etc/machine-id", "../../../../../etc/machine-id");
+        let facts = tree.facts();
+        assert_eq!(facts.init.unwrap().id.0, "sysvinit");
+        assert_eq!(facts.root.password, PasswordState::Missing);
+        let unread: Vec<_> = facts.unread.iter().map(|seen| seen.path.as_str()).collect();
+        assert_eq!(
+            unread,
+            [
+                "/etc/passwd",
+                "/etc/shadow",
+                "/etc/inittab",
+                "/etc/securetty"
+            ]
+        );
+    }
+
+    #[test]
+    fn machine_ids_are_checked() {
+        let id = |content: &str| {
+            Tree::new()
+                .file("/etc/machine-id", content)
+                .facts()
+                .machine_id
+        };
+        assert_eq!(id("uninitialized\n"), None);
+        assert_eq!(id(""), None);
+        assert_eq!(
+            id("0123456789ABCDEF0123456789abcdef\n").as_deref(),
+            Some("0123456789abcdef0123456789abcdef")
+        );
+    }
+
+    #[test]
+    fn facts_can_be_written_and_read_back() {
+        let tree = Tree::new().elf("/sbin/init", "BusyBox v1.36.1\0/etc/inittab");
+        let facts = tree.facts();
+        let text = serde_json::to_string(&facts).unwrap();
+        assert_eq!(
+            serde_json::from_str::<repot_model::Facts>(&text).unwrap(),
+            facts
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::InitSystem;
 use crate::control::{collect, collect_in, protocol, run, signal};
-use crate::getty::{Command, add, push, recognise, tty_name};
+use crate::getty::{add, push, recognise, tty_name};
 use crate::reading::{base_name, entries, evidence, text};
 use crate::{Candidate, Result, packages};
 use repot_model::{Facts, GettyKind, InitFacts, Needs, ReadySign, Signal};
@@ -128,11 +128,10 @@ fn tty_line(
         rest = after.trim_start();
     }
     let words: Vec<&str> = rest.split_ascii_whitespace().collect();
-    if let Some(Command { tty: Some(_), .. }) = recognise(&words).as_ref() {
-        if let Some(command) = recognise(&words) {
-            let tty = command.tty.clone().unwrap_or_default();
-            add(root, facts, &command, &tty, seen);
-        }
+    if let Some(command) = recognise(&words)
+        && let Some(tty) = command.tty.clone()
+    {
+        add(root, facts, &command, &tty, seen);
         return;
     }
     let kind = if words.contains(&"nologin") || words.contains(&"notty") {

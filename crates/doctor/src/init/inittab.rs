@@ -90,12 +90,11 @@ fn unknown(words: &[&str], asks: bool) -> Option<Command> {
 pub(crate) fn find_openrc(root: &RootRead, facts: &mut InitFacts, entries: &[Entry]) -> Result<()> {
     for entry in entries {
         let words = entry.words();
-        let Some(program) = words.first() else {
+        let Some(&program) = words.first() else {
             continue;
         };
-        if base_name(program) == "openrc"
-            || base_name(program) == "rc" && words.len() > 1 && *program == "/sbin/rc"
-        {
+        // Gentoo called it `/sbin/rc sysinit` until 2013.
+        if base_name(program) == "openrc" || program == "/sbin/rc" {
             facts.evidence.push(seen(entry));
             if command_path(root, program).is_some() {
                 facts.on_top = Some(InitId("openrc".to_owned()));
@@ -107,22 +106,21 @@ pub(crate) fn find_openrc(root: &RootRead, facts: &mut InitFacts, entries: &[Ent
             }
             return Ok(());
         }
-        if program.starts_with("/etc/init.d/rc")
-            && !facts.evidence.iter().any(|seen| seen.path == **program)
-        {
-            let script = text(root, program)?.unwrap_or_default();
-            let line = (1..).zip(script.lines()).find(|(_, line)| {
-                let line = line.trim();
-                !line.starts_with('#')
-                    && line
-                        .split_ascii_whitespace()
-                        .any(|word| base_name(word) == "openrc")
-            });
-            if let Some((number, line)) = line {
-                facts.evidence.push(evidence(program, Some(number), line));
-                facts.on_top = Some(InitId("openrc".to_owned()));
-                return Ok(());
-            }
+        if !program.starts_with("/etc/init.d/rc") {
+            continue;
+        }
+        let script = text(root, program)?.unwrap_or_default();
+        let runs = |line: &str| {
+            let mut words = line.split_ascii_whitespace();
+            !line.starts_with('#') && words.any(|word| base_name(word) == "openrc")
+        };
+        let found = (1..)
+            .zip(script.lines().map(str::trim))
+            .find(|(_, line)| runs(line));
+        if let Some((number, line)) = found {
+            facts.evidence.push(evidence(program, Some(number), line));
+            facts.on_top = Some(InitId("openrc".to_owned()));
+            return Ok(());
         }
     }
     Ok(())

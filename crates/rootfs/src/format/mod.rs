@@ -43,3 +43,40 @@ pub(crate) fn continued(text: &str, is_comment: fn(&str) -> bool) -> Vec<(u32, S
     joined.extend(open);
     joined
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        // What the fuzz targets in /fuzz do for hours, in the milliseconds that a unit test may take.
+        #[test]
+        fn no_parser_panics(text in "([a-z@#\\[\\]:=/\\\\\"' \t-]{0,12}\n?){0,20}", noise in ".{0,200}") {
+            for text in [text.as_str(), noise.as_str()] {
+                assignments::parse(text);
+                assignments::parse_blank_separated(text);
+                inittab::parse(text).iter().for_each(|entry| drop(entry.words()));
+                pam::parse(text);
+                passwd::parse_users(text);
+                passwd::parse_groups(text);
+                securetty::parse(text);
+                for entry in shadow::parse(text) {
+                    let _ = (entry.hash.kind(), entry.is_expired(20_000));
+                }
+                unit::parse(text);
+            }
+        }
+
+        #[test]
+        fn no_elf_file_panics(mut head in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let magic = b"\x7fELF\x02\x01";
+            let length = magic.len().min(head.len());
+            head[..length].copy_from_slice(&magic[..length]);
+            if let Ok(header) = elf::Header::parse(&head) {
+                let table = head.get(64..).unwrap_or_default();
+                let _ = header.interpreter(table);
+            }
+        }
+    }
+}
