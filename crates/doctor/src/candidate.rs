@@ -26,7 +26,6 @@ const PLACES: &[&str] = &[
     "/init",
     "/bin/init",
     "/usr/bin/init",
-    "/etc/init",
     "/nix/var/nix/profiles/system/init",
     "/usr/lib/systemd/systemd",
     "/lib/systemd/systemd",
@@ -263,10 +262,20 @@ pub(crate) fn elf_facts(
     if !header.is_program {
         return Err("is an ELF file, but no program".to_owned());
     }
-    if let Some(loader) = &interpreter
-        && !root.is_file(loader)
-    {
-        return Err(format!("needs the loader {loader}, which does not exist"));
+    if let Some(loader) = &interpreter {
+        match root.program(loader) {
+            Ok(Program::Elf { header: own, .. })
+                if (own.machine, own.is_64) == (header.machine, header.is_64) => {}
+            Ok(Program::Elf { .. }) => {
+                return Err(format!(
+                    "needs the loader {loader}, which is for another architecture"
+                ));
+            }
+            Ok(Program::Script { .. } | Program::Empty | Program::Broken(_) | Program::Other) => {
+                return Err(format!("needs the loader {loader}, which is no ELF file"));
+            }
+            Err(_) => return Err(format!("needs the loader {loader}, which does not exist")),
+        }
     }
     Ok(ElfFacts {
         arch: Arch::from_elf(header.machine, header.is_64, header.is_little),
@@ -328,6 +337,12 @@ mod tests {
             (
                 "needs the loader /lib64/ld-linux-x86-64.so.2",
                 Tree::new().dynamic_elf("/sbin/init", "/lib64/ld-linux-x86-64.so.2"),
+            ),
+            (
+                "which is no ELF file",
+                Tree::new()
+                    .dynamic_elf("/sbin/init", "/lib/ld.so")
+                    .file("/lib/ld.so", "x"),
             ),
             (
                 "its interpreter /bin/sh is neither",

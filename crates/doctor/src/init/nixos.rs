@@ -5,7 +5,7 @@
 
 use super::{InitSystem, systemd};
 use crate::control::collect_in;
-use crate::reading::{command_path, evidence};
+use crate::reading::{evidence, optional};
 use crate::{Candidate, Result, getty};
 use repot_model::{Facts, GettyKind, InitFacts, Needs};
 use repot_rootfs::RootRead;
@@ -19,42 +19,34 @@ impl InitSystem for NixOs {
     }
 
     fn detect(&self, root: &RootRead, candidate: &Candidate) -> Result<Option<InitFacts>> {
-        let profile = candidate.path.starts_with("/nix/var/nix/profiles/system");
-        if !profile && !candidate.resolved.starts_with("/nix/store/") {
+        // Other images built with Nix also have their programs in the store, but no system around them.
+        let Some(system) = parent(&candidate.resolved).filter(|system| {
+            ["activate", "systemd"]
+                .iter()
+                .any(|name| root.exists(&format!("{system}/{name}")))
+        }) else {
             return Ok(None);
-        }
+        };
         let mut facts = candidate.facts(self.id(), "NixOS (systemd)");
-        let system = parent(&candidate.resolved);
         // `systemd` in the system's directory leads to /nix/store/HASH-systemd-257.3.
-        if let Some(system) = &system
-            && let Ok(package) = root.resolve(&format!("{system}/systemd"))
-        {
-            facts.version = package
-                .rsplit_once("-systemd-")
-                .map(|(_, version)| version.to_owned());
+        if let Some(package) = optional(root.resolve(&format!("{system}/systemd")))? {
+            let version = package.rsplit_once("-systemd-").map(|(_, version)| version);
+            facts.version = version.map(str::to_owned);
             facts
                 .evidence
                 .push(evidence(&package, None, "the system's systemd"));
         }
         facts.cgroups = systemd::cgroups(systemd::major(facts.version.as_deref()));
-        if let Some(system) = &system {
-            let unit = format!("{system}/etc/systemd/system/console-getty.service");
-            if root.is_file(&unit) {
-                getty::push(
-                    &mut facts,
-                    "console",
-                    GettyKind::Login,
-                    evidence(&unit, None, "console-getty.service"),
-                );
-            } else if root.symlink_metadata(&unit).is_ok() {
-                facts
-                    .broken_gettys
-                    .push(evidence(&unit, None, "masked, or leads nowhere"));
-            }
-            let sw = format!("{system}/sw/bin");
-            collect_in(root, &mut facts, &[&sw]);
+        let unit = format!("{system}/etc/systemd/system/console-getty.service");
+        if root.is_file(&unit) {
+            let seen = evidence(&unit, None, "console-getty.service");
+            getty::push(&mut facts, "console", GettyKind::Login, seen);
+        } else if root.symlink_metadata(&unit).is_ok() {
+            facts
+                .broken_gettys
+                .push(evidence(&unit, None, "masked, or leads nowhere"));
         }
-        debug_assert!(command_path(root, &facts.path).is_some());
+        collect_in(root, &mut facts, &[&format!("{system}/sw/bin")]);
         Ok(Some(facts))
     }
 
@@ -86,6 +78,10 @@ mod tests {
         let tree = Tree::new()
             .elf("/nix/store/b-bash/bin/bash", "")
             .script(&format!("{system}/init"), "#! /nix/store/b-bash/bin/bash\n")
+            .script(
+                &format!("{system}/activate"),
+                "#!/nix/store/b-bash/bin/bash\n",
+            )
             .link("/nix/var/nix/profiles/system", system)
             .link(&format!("{system}/systemd"), "/nix/store/s-systemd-257.6")
             .elf("/nix/store/s-systemd-257.6/bin/systemctl", "")
