@@ -4,13 +4,13 @@
 //! memory. What a header claims is charged to the limits before anything is done about it.
 
 use super::header::{self, checksum_is_right, unsigned};
-use super::pax::{Pax, Time, decimal};
-use super::sparse::{Extent, MAX_EXTENTS, SparseMap};
+use super::pax::{Pax, Time};
+use super::sparse::SparseMap;
 use super::{BLOCK, MemberPath};
 use crate::error::{Error, Refusal, Result, quote};
 use crate::limits::Limits;
 use crate::stream::Stream;
-use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
+use tar::Header;
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ fn refused(name: &[u8], offset: u64, reason: Refusal) -> Error {
 pub(crate) struct End {
     /// There were no zero blocks: the archive may have been cut off between two members.
     pub(crate) unmarked: bool,
-    /// Bytes after the zero blocks, up to the last one that is not zero.
+    /// Bytes after the zero blocks, without the zeros around them.
     pub(crate) garbage_bytes: u64,
 }
 
@@ -79,9 +79,9 @@ pub(crate) struct Members<'a, S> {
     stream: S,
     limits: &'a Limits,
     global: Pax,
-    offset: u64,
+    pub(super) offset: u64,
     /// Data of the current member that was not read yet, and the padding behind it.
-    remaining: u64,
+    pub(super) remaining: u64,
     padding: u64,
     /// Bytes charged to `max_unpacked_bytes`.
     charged: u64,
@@ -190,24 +190,26 @@ impl<'a, S: Stream> Members<'a, S> {
 
     /// Reads what follows the end, so that the decoder checks its sums and a pipe is read to its end.
     pub(crate) fn finish(mut self) -> Result<(End, S)> {
-        let begin = self.offset;
+        let as_u64 = |at: usize| u64::try_from(at).unwrap_or(u64::MAX);
+        let mut first_garbage = None;
         loop {
             let chunk = self.stream.chunk()?;
             if chunk.is_empty() {
                 return Ok((self.end, self.stream));
             }
-            let last = chunk.iter().rposition(|byte| *byte != 0);
-            let (length, last) = (chunk.len(), last.map(|at| at + 1));
-            if let Some(last) = last {
-                self.end.garbage_bytes =
-                    self.offset - begin + u64::try_from(last).unwrap_or(u64::MAX);
+            let length = chunk.len();
+            let is_garbage = |byte: &u8| *byte != 0;
+            if let Some(last) = chunk.iter().rposition(is_garbage) {
+                let first = chunk.iter().position(is_garbage).unwrap_or(last);
+                let first = *first_garbage.get_or_insert(self.offset + as_u64(first));
+                self.end.garbage_bytes = self.offset + as_u64(last) + 1 - first;
             }
-            self.charge(u64::try_from(length).unwrap_or(u64::MAX))?;
+            self.charge(as_u64(length))?;
             self.consume(length);
         }
     }
 
-    fn damaged(&self, what: &'static str) -> Error {
+    pub(super) fn damaged(&self, what: &'static str) -> Error {
         Error::Damaged {
             offset: self.offset,
             what,
@@ -257,7 +259,7 @@ impl<'a, S: Stream> Members<'a, S> {
     }
 
     /// Fills as much of `buffer` as there is.
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
             let chunk = self.stream.chunk()?;
@@ -394,81 +396,6 @@ impl<'a, S: Stream> Members<'a, S> {
         }
         Ok(member)
     }
-
-    /// The map in an old GNU header and in the blocks after it, which are not counted in its size.
-    fn gnu_sparse(&mut self, header: &Header) -> Result<SparseMap> {
-        let bad = self.damaged("a sparse file with a bad map");
-        let Some(gnu) = header.as_gnu() else {
-            return Err(bad);
-        };
-        let Some(real_size) = unsigned(&gnu.realsize) else {
-            return Err(bad);
-        };
-        let mut extents = Vec::new();
-        if push_extents(&mut extents, &gnu.sparse).is_none() {
-            return Err(bad);
-        }
-        let mut more = gnu.is_extended();
-        while more {
-            let mut next = GnuExtSparseHeader::new();
-            if self.fill(next.as_mut_bytes())? != BLOCK {
-                return Err(Error::Truncated {
-                    offset: self.offset,
-                    within: String::from("the map of a sparse file"),
-                });
-            }
-            if push_extents(&mut extents, next.sparse()).is_none() || extents.len() > MAX_EXTENTS {
-                return Err(bad);
-            }
-            more = next.is_extended();
-        }
-        Ok(SparseMap { extents, real_size })
-    }
-
-    /// The map of version 1.0: decimal lines at the start of the data, padded to a block.
-    fn sparse_in_data(&mut self, real_size: u64) -> Result<SparseMap> {
-        let bad = self.damaged("a sparse file with a bad map");
-        let begin = self.remaining;
-        let Some(count) = self.line()?.and_then(|count| usize::try_from(count).ok()) else {
-            return Err(bad);
-        };
-        if count > MAX_EXTENTS {
-            return Err(bad);
-        }
-        let mut extents = Vec::new();
-        for _ in 0..count {
-            let (Some(offset), Some(length)) = (self.line()?, self.line()?) else {
-                return Err(bad);
-            };
-            extents.push(Extent { offset, length });
-        }
-        let block = u64::try_from(BLOCK).unwrap_or(u64::MAX);
-        let read = begin - self.remaining;
-        let mut skip = read.next_multiple_of(block) - read;
-        while skip > 0 && self.remaining > 0 {
-            let available = u64::try_from(self.data()?.len()).unwrap_or(u64::MAX);
-            let step = available.min(skip);
-            self.consume(usize::try_from(step).unwrap_or(0));
-            skip -= step;
-        }
-        Ok(SparseMap { extents, real_size })
-    }
-
-    /// A decimal number with its newline, from the member's data.
-    fn line(&mut self) -> Result<Option<u64>> {
-        let mut digits = Vec::new();
-        loop {
-            let Some(byte) = self.data()?.first().copied() else {
-                return Ok(None);
-            };
-            self.consume(1);
-            match byte {
-                b'\n' => return Ok(decimal(&digits)),
-                b'0'..=b'9' if digits.len() < 20 => digits.push(byte),
-                _ => return Ok(None),
-            }
-        }
-    }
 }
 
 /// Puts the records of a member over the global ones.
@@ -532,14 +459,4 @@ fn device_of(header: &Header) -> Option<(u32, u32)> {
         u32::try_from(unsigned(major)?).ok()?,
         u32::try_from(unsigned(minor)?).ok()?,
     ))
-}
-
-fn push_extents(extents: &mut Vec<Extent>, fields: &[GnuSparseHeader]) -> Option<()> {
-    for field in fields.iter().filter(|field| !field.is_empty()) {
-        extents.push(Extent {
-            offset: unsigned(&field.offset)?,
-            length: unsigned(&field.numbytes)?,
-        });
-    }
-    Some(())
 }

@@ -11,6 +11,7 @@ mod members;
 mod path;
 mod pax;
 mod sparse;
+mod sparse_map;
 
 pub(crate) use header::looks_like_tar;
 pub(crate) use members::{Kind, Member, Members};

@@ -1,7 +1,7 @@
 //! tar archives, plain or compressed: decoded on one thread, unpacked on another.
 
 use super::{Manifest, Opened, Source, foreign};
-use crate::archive::looks_like_tar;
+use crate::archive::{BLOCK, looks_like_tar};
 use crate::compress::{Decoder, Sum, detect};
 use crate::error::{Error, Result};
 use crate::stream::{Stream, blocks};
@@ -44,7 +44,9 @@ impl Source for Tar {
                 source,
             });
         }
-        check_first(blocks.chunk()?, codec.is_some(), &name)?;
+        if codec.is_some() {
+            check_first(&mut blocks, &name)?;
+        }
         let (mut report, blocks) = unpack(blocks, root, context)?;
         if report.entries() == 0 {
             return Err(Error::Empty {
@@ -69,8 +71,9 @@ impl Source for Tar {
 }
 
 /// Says what a compressed file is if it is no archive.
-fn check_first(chunk: &[u8], compressed: bool, name: &str) -> Result<()> {
-    if !compressed || looks_like_tar(chunk) || is_zeros(chunk) {
+fn check_first<S: Stream>(stream: &mut S, name: &str) -> Result<()> {
+    let chunk = stream.chunk()?;
+    if looks_like_tar(chunk) || is_zeros(chunk) {
         return Ok(());
     }
     if chunk.is_empty() {
@@ -80,11 +83,18 @@ fn check_first(chunk: &[u8], compressed: bool, name: &str) -> Result<()> {
         });
     }
     let content = format!("the compressed content of {name}");
-    Err(foreign::error(content, foreign::find(chunk), chunk))
+    let error = foreign::error(content, foreign::find(chunk), chunk);
+    // If there is not even one block, the compressed data may be cut off, which is the better explanation.
+    let length = chunk.len();
+    stream.consume(length);
+    match length < BLOCK {
+        true => stream.chunk().and(Err(error)),
+        false => Err(error),
+    }
 }
 
 /// An archive without entries is nothing but zeros.
 fn is_zeros(head: &[u8]) -> bool {
     let first = &head[..head.len().min(1024)];
-    first.len() >= 512 && first.iter().all(|byte| *byte == 0)
+    first.len() >= BLOCK && first.iter().all(|byte| *byte == 0)
 }
