@@ -55,7 +55,8 @@ pub enum StopAction {
         /// Which.
         signal: Signal,
     },
-    /// A program of the tree, run inside the machine as root. Carried out if it could be executed and exits 0.
+    /// A program of the tree, run inside the machine as root. Carried out if it exits 0 or is killed: the shutdown
+    /// that it asked for may take it along (measured with the Shepherd's herd, halt and reboot).
     Run {
         /// argv; argv[0] is an absolute path.
         argv: Vec<String>,
