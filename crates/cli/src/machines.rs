@@ -104,8 +104,11 @@ fn new_uuid() -> anyhow::Result<String> {
 /// Looks at a tree, with `init` as its init if one was named.
 pub(crate) fn inspect(base: &Path, init: Option<&str>) -> anyhow::Result<(RootRead, Facts)> {
     let root = RootRead::open(base).with_context(|| format!("opening {}", base.display()))?;
-    let facts =
-        repot_doctor::inspect(&root).with_context(|| format!("inspecting {}", base.display()))?;
+    let facts = match init {
+        None => repot_doctor::inspect(&root),
+        Some(path) => repot_doctor::inspect_init(&root, path),
+    };
+    let facts = facts.with_context(|| format!("inspecting {}", base.display()))?;
     Ok((root, facts))
 }
 

@@ -347,10 +347,21 @@ fn open_terminal(path: &std::ffi::CStr) -> std::result::Result<OwnedFd, Errno> {
     Ok(file)
 }
 
-/// Makes a terminal the controlling one of a new session, and standard input, output and error.
+/// Takes the console, which is this process' standard input, away from whatever session has it.
+pub fn free_console() {
+    if let Ok(console) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) {
+        let _ = repot_sys::free_terminal(&console);
+    }
+}
+
+/// Makes a terminal the controlling one of a new session, and standard input, output and error. A console that belongs to
+/// another session is used without.
 fn control(terminal: &OwnedFd) -> std::result::Result<(), Errno> {
     rustix::process::setsid()?;
-    rustix::process::ioctl_tiocsctty(terminal)?;
+    match rustix::process::ioctl_tiocsctty(terminal) {
+        Ok(()) | Err(Errno::PERM) => {}
+        Err(errno) => return Err(errno),
+    }
     rustix::stdio::dup2_stdin(terminal)?;
     rustix::stdio::dup2_stdout(terminal)?;
     rustix::stdio::dup2_stderr(terminal)

@@ -28,7 +28,7 @@ pub use cgroup::{Usage, usage};
 pub use dirs::Dirs;
 pub use error::{Error, Result};
 pub use foreground::run_in_foreground;
-pub use join::{Join, JoinStdio, Joined, join, leader};
+pub use join::{Join, JoinStdio, Joined, free_console, join, leader};
 pub use start::{Connection, Waited, start, supervisor_main};
 pub use stdio::{Pump, Stdio};
 pub use supervisor::supervise;

@@ -16,6 +16,8 @@ pub use error::{Error, Result};
 pub use exec::{cloexec_from, close_from, exec, exit_now, new_session_keyring};
 pub use idmap::{MountAttr, mount_setattr};
 pub use net::loopback_up;
-pub use process::{Cloned, Namespaces, clone_process, inherited_fd, pidfd_send, unshare};
+pub use process::{
+    Cloned, Namespaces, clone_process, free_terminal, inherited_fd, pidfd_send, unshare,
+};
 pub use seccomp::{Instruction, install_filter};
 pub use signals::{SignalSet, block_signals, reset_signals, signal_fd, take_signal};

@@ -134,6 +134,29 @@ pub fn inherited_fd(number: i32) -> Option<OwnedFd> {
     Some(fd)
 }
 
+/// Takes a terminal away from whatever session has it as controlling terminal, and leaves it to nobody
+/// (ioctl_tty(2), `TIOCSCTTY` with 1, `TIOCNOTTY`). The caller becomes a session leader and ignores SIGHUP from here on.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN in the initial user namespace, or for a caller that leads a session with a terminal.
+pub fn free_terminal(terminal: &OwnedFd) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    // A process group leader cannot start a session; whoever calls this was started for it and is none, or is a session
+    // leader already.
+    let _ = rustix::process::setsid();
+    // SAFETY: SIG_IGN is a valid disposition for SIGHUP.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+    // SAFETY: the request takes an integer and touches no memory.
+    if unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 1) } < 0 {
+        return Err(last("ioctl", "TIOCSCTTY, 1"));
+    }
+    // SAFETY: the request takes no argument.
+    if unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) } < 0 {
+        return Err(last("ioctl", "TIOCNOTTY"));
+    }
+    Ok(())
+}
+
 /// Sends a signal by number, real-time ones included, through a pidfd (pidfd_send_signal(2)).
 ///
 /// # Errors

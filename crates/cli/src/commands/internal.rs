@@ -38,6 +38,9 @@ const MAX_TOO_SOON: u32 = 5;
 /// Serves the console as an init would: a getty, again and again.
 fn console_login(name: &MachineName) -> anyhow::Result<()> {
     let dirs = Dirs::from_env();
+    // The supervisor has handed the console over as standard input. An init that has it as its controlling terminal would
+    // keep the login from job control; without the privilege to take it away, the login does without.
+    repot_runtime::free_console();
     let mut too_soon = 0;
     while too_soon < MAX_TOO_SOON {
         let running = sessions::running(&dirs, name)?;

@@ -35,6 +35,9 @@ const MASKED: &[&CStr] = &[
 /// of every type in it, which a user namespace may not make, and makes its own otherwise (src/shared/mount-setup.c).
 const MASK: &CStr = c"/run/host/mask";
 
+/// What a machine sees as the kernel's command line.
+const CMDLINE: &CStr = c"/run/host/cmdline";
+
 const PLAIN: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC);
@@ -74,6 +77,7 @@ pub(super) fn run(spec: &BootSpec, inputs: &Inputs, held: &HeldPaths, steps: &mu
     ));
     steps.push(dir(c"/run/host", 0o755));
     steps.push(file(MASK, 0o000, ""));
+    steps.push(file(CMDLINE, 0o444, "\n"));
     steps.push(file(c"/run/host/container-manager", 0o444, "repot\n"));
     steps.push(file(
         c"/run/host/container-uuid",
@@ -122,6 +126,11 @@ pub(super) fn protect_proc(spec: &BootSpec, steps: &mut Vec<Step>) {
             optional: true,
         });
     }
+    // The host's kernel command line may name secrets, and a console that inits would look for (`console=ttyS0`).
+    steps.push(Step::Mask {
+        at: c"/proc/cmdline".into(),
+        with: CMDLINE.into(),
+    });
     for path in MASKED {
         steps.push(Step::Mask {
             at: (*path).into(),

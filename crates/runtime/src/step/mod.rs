@@ -94,7 +94,8 @@ pub enum Step {
     Loopback,
     /// Start with an empty session keyring.
     Keyring,
-    /// Become leader of a new session.
+    /// Become leader of a new session whose controlling terminal is standard input: for a command at PID 1. An init is no
+    /// session leader, as on hardware: else it would take the console that it opens for its own, away from the gettys.
     NewSession,
     /// Keep these capabilities only.
     Capabilities { keep: rustix::thread::CapabilitySet },
@@ -211,7 +212,7 @@ impl fmt::Display for Step {
             Self::Hostname { name } => write!(f, "set the host name to {name}"),
             Self::Loopback => f.write_str("switch the loopback device on"),
             Self::Keyring => f.write_str("start with an empty session keyring"),
-            Self::NewSession => f.write_str("become session leader"),
+            Self::NewSession => f.write_str("become leader of a session on the terminal"),
             Self::Capabilities { keep } => write!(f, "keep capabilities {keep:?}"),
             Self::Seccomp { filters } => write!(f, "install {} system-call filters", filters.len()),
         }

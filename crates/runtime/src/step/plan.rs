@@ -2,7 +2,7 @@
 
 use super::{Step, devices, filesystems, privileges, root};
 use crate::error::Result;
-use repot_model::{BootSpec, Network};
+use repot_model::{BootSpec, Network, Pid1};
 use std::ffi::CString;
 use std::path::PathBuf;
 
@@ -50,7 +50,6 @@ pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
     if spec.network == Network::None {
         steps.push(Step::Loopback);
     }
-    steps.push(Step::NewSession);
     if spec
         .terminals
         .first()
@@ -60,6 +59,9 @@ pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
         steps.push(Step::Stdio {
             path: cstring(format!("/dev/{name}"))?,
         });
+    }
+    if spec.needs.is_none() && spec.pid1 == Pid1::Program && !spec.terminals.is_empty() {
+        steps.push(Step::NewSession);
     }
     steps.push(Step::DropOldRoot);
     privileges::steps(spec, &mut steps)?;

@@ -180,7 +180,10 @@ impl Context {
             Step::Hostname { name } => rustix::system::sethostname(name.as_bytes()),
             Step::Loopback => repot_sys::loopback_up().map_err(|error| error.errno),
             Step::Keyring => repot_sys::new_session_keyring().map_err(|error| error.errno),
-            Step::NewSession => rustix::process::setsid().map(drop),
+            Step::NewSession => {
+                rustix::process::setsid()?;
+                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
+            }
             Step::Capabilities { keep } => keep_capabilities(*keep),
             Step::Seccomp { filters } => filters.iter().try_for_each(|filter| {
                 repot_sys::install_filter(filter).map_err(|error| error.errno)

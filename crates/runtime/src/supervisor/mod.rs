@@ -56,8 +56,7 @@ pub fn supervise(dirs: &Dirs, spec: BootSpec, lock: OwnedFd, starter: OwnedFd) -
             });
             supervisor.broadcast(&Event::Started, |_| true);
             supervisor.serve();
-            supervisor.finish();
-            drop(lock);
+            supervisor.finish(lock);
             Ok(())
         }
         Err(error) => {
@@ -80,7 +79,7 @@ struct Client {
 struct Console {
     master: OwnedFd,
     /// Held open, since inits close the console on purpose and a master without slaves reports a hang-up.
-    _slave: Option<OwnedFd>,
+    slave: Option<OwnedFd>,
     role: TerminalRole,
 }
 
@@ -248,8 +247,14 @@ impl<'a> Supervisor<'a> {
     fn decide(&mut self) -> Option<Instant> {
         loop {
             let master = self.consoles.first().map(|console| &console.master);
-            let is_served =
-                || master.is_none_or(|master| rustix::termios::tcgetsid(master).is_ok());
+            let leader = self.machine.pid;
+            // An init that opened the console carelessly has it as controlling terminal, but does not serve it.
+            let is_served = || {
+                let session = master.map(rustix::termios::tcgetsid);
+                session.is_none_or(|session| {
+                    session.is_ok_and(|session| session.as_raw_nonzero().get() != leader)
+                })
+            };
             match self.readiness.decide(Instant::now(), is_served) {
                 Decision::Wait(until) => return until,
                 Decision::Ready(ready) => self.became_ready(ready),
@@ -272,10 +277,15 @@ impl<'a> Supervisor<'a> {
 
     /// Nobody answers on the console: a process of ours enters the machine and runs its getty or login there.
     fn offer_login(&mut self) {
+        let slave = self
+            .consoles
+            .first()
+            .and_then(|console| console.slave.as_ref());
+        let stdin = slave.and_then(|slave| slave.try_clone().ok());
         let mut command = Command::new("/proc/self/exe");
         command
             .args(["console-login", self.spec.name.as_str()])
-            .stdin(Stdio::null())
+            .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         self.login = command.spawn().ok();
@@ -481,7 +491,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Removes what the machine used, then tells everybody.
-    fn finish(mut self) {
+    fn finish(mut self, lock: OwnedFd) {
         let status = self.ended.unwrap_or(Status::Killed(9));
         self.consoles.clear();
         let _ = self.cgroups.remove();
@@ -498,6 +508,8 @@ impl<'a> Supervisor<'a> {
             );
         }
         let _ = std::fs::remove_dir_all(self.dirs.running(&self.spec.name));
+        // Whoever hears of the end may start the next one.
+        drop(lock);
         self.broadcast(&Event::Ended(status), |_| true);
     }
 }
@@ -533,7 +545,7 @@ fn consoles(machine: &mut Launched, spec: &BootSpec, size: Option<Winsize>) -> V
             let _ = rustix::termios::tcsetwinsize(&master, size);
             let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
             Console {
-                _slave: rustix::pty::ioctl_tiocgptpeer(&master, flags).ok(),
+                slave: rustix::pty::ioctl_tiocgptpeer(&master, flags).ok(),
                 master,
                 role: terminal.role,
             }

@@ -5,6 +5,8 @@
 pub(crate) struct PromptWatch {
     line: Vec<u8>,
     escape: Escape,
+    /// A login prompt that was written over by later output, such as an init's report that the getty has started.
+    covered: Option<String>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,7 @@ impl PromptWatch {
             self.escape = match (self.escape, byte) {
                 (Escape::None | Escape::Text, 0x1b) => Escape::Start,
                 (Escape::None, b'\n' | b'\r' | 0x0c) => {
+                    self.cover();
                     self.line.clear();
                     Escape::None
                 }
@@ -59,6 +62,21 @@ impl PromptWatch {
                 (Escape::Start | Escape::Control | Escape::One, _) => Escape::None,
             };
         }
+    }
+
+    /// A line ends: a prompt in the middle of it is remembered.
+    fn cover(&mut self) {
+        let text = String::from_utf8_lossy(&self.line);
+        if let Some((before, _)) = text.split_once(" login: ")
+            && before != "Last"
+        {
+            self.covered = Some(format!("{before} login:"));
+        }
+    }
+
+    /// A login prompt that is no longer on the current line.
+    pub(crate) fn covered(&self) -> Option<&str> {
+        self.covered.as_deref()
     }
 
     /// The prompt on the current line, if it looks like one. The caller waits for a moment of silence before it believes.
@@ -97,6 +115,17 @@ mod tests {
         ] {
             assert!(matches!(seen(output), Some(Prompt::Login(_))), "{output:?}");
         }
+    }
+
+    #[test]
+    fn a_prompt_may_be_written_over() {
+        let mut watch = PromptWatch::default();
+        watch.feed(b"vm login: shepherd[1]: Service term-tty1 started.\r\n");
+        assert_eq!(watch.prompt(), None);
+        assert_eq!(watch.covered(), Some("vm login:"));
+        let mut watch = PromptWatch::default();
+        watch.feed(b"Last login: Mon Nov 23 on console\r\n");
+        assert_eq!(watch.covered(), None);
     }
 
     #[test]

@@ -86,7 +86,12 @@ impl Readiness {
         if self.notified && !self.is_ready {
             return self.ready("the init sent READY=1".into(), now);
         }
-        let prompt = self.watch.prompt();
+        let covered = || {
+            self.watch
+                .covered()
+                .map(|text| Prompt::Other(text.to_owned()))
+        };
+        let prompt = self.watch.prompt().or_else(covered);
         self.prompt_since = prompt.as_ref().map(|_| self.prompt_since.unwrap_or(now));
         let mut next = None;
         if let (Some(prompt), Some(since), false) = (prompt, self.prompt_since, self.is_ready) {
