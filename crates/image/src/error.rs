@@ -129,6 +129,12 @@ pub enum Error {
         /// What is there instead.
         found: String,
     },
+    /// An archive could not be written to where it should go.
+    #[error("cannot write the archive")]
+    Write {
+        /// Why.
+        source: io::Error,
+    },
     /// A file or directory of the store itself could not be used.
     #[error("cannot {call} {}", .path.display())]
     Store {
@@ -207,7 +213,9 @@ impl Error {
             }
             Self::Limit { .. } => ErrorKind::Limit,
             Self::NoSpace { .. } => ErrorKind::NoSpace,
-            Self::Create { .. } | Self::Store { .. } | Self::Record { .. } => ErrorKind::Store,
+            Self::Create { .. } | Self::Write { .. } | Self::Store { .. } | Self::Record { .. } => {
+                ErrorKind::Store
+            }
             Self::NoImage(_) | Self::Ambiguous { .. } => ErrorKind::NotFound,
             Self::InUse(_) | Self::Mounted { .. } => ErrorKind::Busy,
         }

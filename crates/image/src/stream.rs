@@ -4,7 +4,7 @@
 //! between them: memory is bounded, and neither side copies what it got from the other.
 
 use crate::error::{Error, Result};
-use std::io::BufRead;
+use std::io::{self, BufRead};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// A source of bytes in pieces.
@@ -133,6 +133,64 @@ impl<T> Filler<T> {
     }
 }
 
+/// A writer whose bytes arrive at the other side.
+#[derive(Debug)]
+pub(crate) struct BlockWriter<T> {
+    filler: Filler<T>,
+    current: Option<Block>,
+}
+
+impl<T> Filler<T> {
+    /// For what writes instead of being read.
+    pub(crate) fn into_writer(self) -> BlockWriter<T> {
+        BlockWriter {
+            filler: self,
+            current: None,
+        }
+    }
+}
+
+impl<T> BlockWriter<T> {
+    /// Sends what is left, and the result.
+    pub(crate) fn finish(mut self, result: Result<T>) {
+        // If nobody listens any more, there is nobody to tell.
+        let _ = io::Write::flush(&mut self);
+        let _ = self.filler.sender.send(Err(result));
+    }
+}
+
+impl<T> io::Write for BlockWriter<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        let mut block = match self.current.take() {
+            Some(block) => block,
+            None => Block {
+                bytes: self.filler.empties.recv().map_err(gone)?,
+                filled: 0,
+            },
+        };
+        let count = bytes.len().min(block.bytes.len() - block.filled);
+        block.bytes[block.filled..block.filled + count].copy_from_slice(&bytes[..count]);
+        block.filled += count;
+        let is_full = block.filled == block.bytes.len();
+        self.current = Some(block);
+        if is_full {
+            io::Write::flush(self)?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.current.take() {
+            Some(block) if block.filled > 0 => {
+                let sent = self.filler.sender.send(Ok(block));
+                sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 impl<T> Blocks<T> {
     /// The decoding thread's result, once the last chunk was read.
     pub(crate) fn into_end(self) -> Option<T> {
@@ -156,7 +214,7 @@ impl<T> Stream for Blocks<T> {
                 Err(_) => {
                     return Err(Error::Read {
                         source_name: String::from("the decoding thread's data"),
-                        source: std::io::ErrorKind::BrokenPipe.into(),
+                        source: io::ErrorKind::BrokenPipe.into(),
                     });
                 }
             }

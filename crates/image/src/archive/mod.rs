@@ -6,6 +6,7 @@
 //! Sources: pax in POSIX.1-2024, "Basic Tar Format" and "Sparse Formats" in GNU tar's manual, tar(5) of
 //! libarchive.
 
+mod acl;
 mod header;
 mod members;
 mod path;

@@ -5,6 +5,7 @@
 //! `LIBARCHIVE.xattr.NAME` (percent-encoded name, base64 value; bsdtar writes both) and, for SELinux labels
 //! by GNU tar, as `RHT.security.selinux`.
 
+use super::acl;
 use super::sparse::PaxSparse;
 
 /// A point in time: seconds since the epoch, and nanoseconds that count upwards from there.
@@ -57,6 +58,8 @@ impl Pax {
             b"uid" => self.uid = parse(value, decimal, "bad uid in a PAX record")?,
             b"gid" => self.gid = parse(value, decimal, "bad gid in a PAX record")?,
             b"mtime" => self.mtime = parse(value, time, "bad mtime in a PAX record")?,
+            b"SCHILY.acl.access" => self.set_acl(b"system.posix_acl_access", value),
+            b"SCHILY.acl.default" => self.set_acl(b"system.posix_acl_default", value),
             b"RHT.security.selinux" => self.set_xattr(b"security.selinux", value),
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
@@ -74,6 +77,11 @@ impl Pax {
             }
         }
         Ok(())
+    }
+
+    fn set_acl(&mut self, name: &[u8], text: &[u8]) {
+        // One byte is no ACL to the kernel: what is not understood is counted as an attribute that cannot be set.
+        self.set_xattr(name, &acl::encode(text).unwrap_or_else(|| vec![0]));
     }
 
     fn set_xattr(&mut self, name: &[u8], value: &[u8]) {

@@ -2,6 +2,7 @@
 //!
 //! A format is one file here with one [`Source`] in it, and one line in [`SOURCES`].
 
+mod dir;
 mod foreign;
 mod tar;
 
@@ -68,6 +69,7 @@ pub(crate) struct Opened {
 
 #[derive(Debug)]
 enum Reader {
+    Directory(PathBuf),
     File(File),
     Stdin,
 }
@@ -79,7 +81,8 @@ impl Opened {
     pub(crate) fn new(source: &SourceRef) -> Result<Self> {
         let name = source.to_string();
         let (mut rest, bytes) = match source {
-            SourceRef::Directory(path) | SourceRef::File(path) => {
+            SourceRef::Directory(path) => (Reader::Directory(path.clone()), None),
+            SourceRef::File(path) => {
                 let (file, bytes) = open_file(path)?;
                 (Reader::File(file), bytes)
             }
@@ -87,6 +90,7 @@ impl Opened {
         };
         let mut head = Vec::new();
         let result = match &mut rest {
+            Reader::Directory(_) => Ok(0),
             Reader::File(file) => file.take(HEAD_BYTES).read_to_end(&mut head),
             // Unlocked and unbuffered beyond what is asked for: the rest is read by another thread.
             Reader::Stdin => io::stdin().take(HEAD_BYTES).read_to_end(&mut head),
@@ -130,10 +134,19 @@ impl Opened {
         })
     }
 
-    /// All of it, from the first byte.
+    /// Its path, if it is a directory.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match &self.rest {
+            Reader::Directory(path) => Some(path),
+            Reader::File(_) | Reader::Stdin => None,
+        }
+    }
+
+    /// All of it, from the first byte. Nothing, if it is a directory.
     pub(crate) fn into_input(self, count: Arc<AtomicU64>) -> Input {
         let head = Cursor::new(self.head);
         match self.rest {
+            Reader::Directory(_) => Input::new(Box::new(head), count),
             Reader::File(file) => Input::new(Box::new(head.chain(file)), count),
             Reader::Stdin => Input::new(Box::new(head.chain(io::stdin())), count),
         }
@@ -159,6 +172,8 @@ pub(crate) struct Manifest {
     pub(crate) sha256: [u8; 32],
     /// Their number.
     pub(crate) bytes: u64,
+    /// Directory in the source that was imported instead of all of it; mostly empty.
+    pub(crate) prefix: Vec<u8>,
     /// How it is compressed.
     pub(crate) compression: Option<&'static str>,
     pub(crate) report: UnpackReport,
@@ -168,8 +183,8 @@ pub(crate) struct Manifest {
 pub(crate) trait Source: Sync {
     /// Its name, which is the name of its file.
     fn id(&self) -> &'static str;
-    /// Whether something that begins like this has this format.
-    fn probe(&self, head: &[u8]) -> bool;
+    /// Whether a source is of this format.
+    fn probe(&self, opened: &Opened) -> bool;
     /// Puts the tree in it into `root`, an empty directory.
     fn import(
         &self,
@@ -181,7 +196,7 @@ pub(crate) trait Source: Sync {
 }
 
 /// Every format, sorted.
-static SOURCES: [&dyn Source; 1] = [&tar::Tar];
+static SOURCES: [&dyn Source; 2] = [&dir::Directory, &tar::Tar];
 
 /// The format of an opened source.
 ///
@@ -189,14 +204,14 @@ static SOURCES: [&dyn Source; 1] = [&tar::Tar];
 /// What it is instead, or what it looks like.
 pub(crate) fn find(opened: &Opened) -> Result<&'static dyn Source> {
     let source_name = || opened.name.clone();
+    if let Some(source) = SOURCES.into_iter().find(|it| it.probe(opened)) {
+        return Ok(source);
+    }
     if opened.head.is_empty() {
         return Err(Error::Empty {
             source_name: source_name(),
             what: "it has no bytes",
         });
-    }
-    if let Some(source) = SOURCES.into_iter().find(|it| it.probe(&opened.head)) {
-        return Ok(source);
     }
     Err(match foreign::find(&opened.head) {
         // An archive without entries is nothing but zeros; so is the beginning of some other formats.

@@ -18,8 +18,8 @@ impl Source for Tar {
     }
 
     /// Whether what is compressed is an archive turns out when the first block of it is there.
-    fn probe(&self, head: &[u8]) -> bool {
-        detect(head).is_some() || looks_like_tar(head)
+    fn probe(&self, opened: &Opened) -> bool {
+        detect(&opened.head).is_some() || looks_like_tar(&opened.head)
     }
 
     fn import(
@@ -62,6 +62,7 @@ impl Source for Tar {
         };
         report.garbage_bytes += sum.garbage_bytes;
         Ok(Manifest {
+            prefix: Vec::new(),
             sha256: sum.sha256,
             bytes: sum.bytes,
             compression: codec.map(|codec| codec.name),

@@ -10,8 +10,9 @@ use crate::progress::{Phase, Progress};
 use crate::remove::remove_tree;
 use crate::source::{self, Manifest, Opened, SourceRef};
 use crate::unpack::{Context, Layout, UnpackReport, find_rootfs};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -93,7 +94,7 @@ impl Store {
         let manifest = result.map_err(|error| self.full_not_limited(error, free))?;
         let prefix = settle(&staging, tree, &source_name)?;
         progress.update(&context.snapshot(Phase::Syncing, &manifest.report));
-        let record = record_of(manifest, format.id(), source_name, prefix);
+        let record = record_of(manifest, format.id(), source_name, &prefix);
         write_record(&staging, &record, options.durability)?;
         let is_new = staging.commit(&record.id)? == Committed::New;
         Ok(Imported {
@@ -162,9 +163,9 @@ impl Store {
 const TREE: &str = "tree";
 
 /// Moves the root file system to where it belongs, and says where it was.
-fn settle(staging: &Staging<'_>, tree: OwnedFd, source_name: &str) -> Result<String> {
+fn settle(staging: &Staging<'_>, tree: OwnedFd, source_name: &str) -> Result<Vec<u8>> {
     let path = staging.path().join(TREE);
-    let failed = |errno: rustix::io::Errno| Error::store("look at", &path, errno.into());
+    let failed = |errno: Errno| Error::store("look at", &path, errno.into());
     let prefix = match find_rootfs(tree.as_fd()).map_err(failed)? {
         Layout::At(prefix) => prefix,
         Layout::Missing(found) => {
@@ -177,15 +178,29 @@ fn settle(staging: &Staging<'_>, tree: OwnedFd, source_name: &str) -> Result<Str
     // Our own path, with a prefix that was looked at without following symlinks, where only we write.
     let from = [TREE.as_bytes(), &prefix].join(&b'/');
     let from = from.strip_suffix(b"/").unwrap_or(&from);
-    rustix::fs::renameat(staging.fd(), from, staging.fd(), "rootfs").map_err(failed)?;
+    move_directory(staging.fd(), from, "rootfs").map_err(failed)?;
     if !prefix.is_empty() {
         remove_tree(staging.fd(), OsStr::new(TREE), &staging.path())?;
     }
-    Ok(String::from_utf8_lossy(&prefix).into_owned())
+    Ok(prefix)
 }
 
-fn record_of(manifest: Manifest, format: &str, source: String, prefix: String) -> ImageRecord {
+/// rename(2). Moving a directory to another parent changes its `..`, so without root it must be writable for that.
+fn move_directory(dir: BorrowedFd<'_>, from: &[u8], to: &str) -> rustix::io::Result<()> {
+    match rustix::fs::renameat(dir, from, dir, to) {
+        Err(Errno::ACCESS) => {}
+        result => return result,
+    }
+    let mode = rustix::fs::statat(dir, from, AtFlags::SYMLINK_NOFOLLOW)?.st_mode;
+    rustix::fs::chmodat(dir, from, Mode::RWXU, AtFlags::empty())?;
+    rustix::fs::renameat(dir, from, dir, to)?;
+    rustix::fs::chmodat(dir, to, Mode::from_raw_mode(mode), AtFlags::empty())
+}
+
+fn record_of(manifest: Manifest, format: &str, source: String, prefix: &[u8]) -> ImageRecord {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    // Only one of both is not empty.
+    let prefix = [&manifest.prefix, prefix].concat();
     ImageRecord {
         version: RECORD_VERSION,
         id: ImageId::from_sha256(&manifest.sha256),
@@ -196,7 +211,7 @@ fn record_of(manifest: Manifest, format: &str, source: String, prefix: String) -
         },
         source_bytes: manifest.bytes,
         created_s: now.map_or(0, |time| time.as_secs()),
-        prefix,
+        prefix: String::from_utf8_lossy(&prefix).into_owned(),
         unpacked: manifest.report,
     }
 }

@@ -122,15 +122,24 @@ impl Creator {
             let result = rustix::fs::fchown(fd, uid(attrs), gid(attrs));
             count_unowned(result, report).map_err(failed("set the owner of"))?;
         }
-        for (name, value) in &attrs.xattrs {
+        let set = |(name, value): &(Vec<u8>, Vec<u8>), report: &mut UnpackReport| {
             let result = match is_overlay(name) {
                 true => Err(Errno::NOTSUP),
                 false => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
             };
             count_skipped(result, name, report);
+        };
+        let is_acl = |(name, _): &&(Vec<u8>, Vec<u8>)| name == b"system.posix_acl_access";
+        for xattr in attrs.xattrs.iter().filter(|it| !is_acl(it)) {
+            set(xattr, report);
         }
         rustix::fs::fchmod(fd, Mode::from_raw_mode(attrs.mode))
             .map_err(failed("set the mode of"))?;
+        // Last: chmod would put the group's permissions into the ACL's mask (acl(5)), which are something else in
+        // archives of libarchive.
+        for xattr in attrs.xattrs.iter().filter(is_acl) {
+            set(xattr, report);
+        }
         rustix::fs::futimens(fd, &attrs.timestamps()).map_err(failed("set the time of"))
     }
 

@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod damaged;
+mod directory;
 mod formats;
 mod hostile;
 mod raw;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Files of this host, and everything that a tar archive can hold besides.
-fn make_tree(root: &Path) {
+pub fn make_tree(root: &Path) {
     for (from, to) in [
         ("/usr/share/zoneinfo", "usr/share"),
         ("/etc", ""),
@@ -110,7 +110,7 @@ fn make_tree(root: &Path) {
 }
 
 /// What only PAX archives can hold.
-fn add_pax_features(root: &Path) {
+pub fn add_pax_features(root: &Path) {
     let set = |path: &str, name: &str, value: &[u8]| {
         let path = root.join(path);
         rustix::fs::lsetxattr(&path, name, value, XattrFlags::empty()).unwrap();
@@ -359,6 +359,46 @@ fn archives_of_libarchive() {
     let image = import(temp.path(), &file);
     let found = snapshot(&image.rootfs(), Times::Nanoseconds);
     assert_same(&source, &found, "bsdtar");
+}
+
+#[test]
+fn access_control_lists() {
+    let name = "access_control_lists";
+    if !crate::is_root(name) {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("source");
+    fs::create_dir_all(root.join("usr/journal")).unwrap();
+    fs::write(root.join("usr/file"), "x").unwrap();
+    // Ids without a name on this host: GNU tar writes names where there are some.
+    for (acl, path) in [
+        ("u:54321:rwx,g:54322:r-x", "usr/file"),
+        ("u:54321:rwx,d:g:54322:r-x,d:o:-", "usr/journal"),
+    ] {
+        let mut command = Command::new("setfacl");
+        command.args(["-m", acl]).arg(root.join(path));
+        if !command.status().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: {name} needs setfacl and a file system with ACLs");
+            return;
+        }
+    }
+    let source = snapshot(&root, Times::Seconds);
+    assert!(source.join("").contains("system.posix_acl_default"));
+    let file = temp.path().join("acl.tar");
+    for program in ["tar", "bsdtar"] {
+        let mut command = Command::new(program);
+        if program == "tar" {
+            command.arg("--format=pax");
+        }
+        command.args(["--acls", "--numeric-owner", "-C"]).arg(&root);
+        match command.arg("-cf").arg(&file).arg(".").status() {
+            Ok(status) if status.success() => {}
+            _ => continue,
+        }
+        let found = snapshot(&import(temp.path(), &file).rootfs(), Times::Seconds);
+        assert_same(&source, &found, program);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The store under stress: the same archive twice, at once, killed half-way, on a full disk, and removed.
 
-use crate::raw::Raw;
+use crate::raw::{Entry, Raw};
 use crate::tree::{Times, names, snapshot};
 use repot_image::{
     Durability, Error, ErrorKind, ImageId, ImportOptions, Imported, Phase, Silent, Snapshot,
@@ -9,6 +9,7 @@ use repot_image::{
 use std::cell::Cell;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -228,6 +229,75 @@ fn staging_directories_killed_at_other_moments() {
     std::fs::write(images.join(".staging-1-c"), "").unwrap();
     assert_eq!(store.collect().unwrap(), 3);
     assert_eq!(names(&images), [".lock"]);
+}
+
+#[test]
+fn without_root() {
+    if !crate::is_root("without_root") {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let state = temp.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    for path in [temp.path(), &state] {
+        std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+    }
+    // A copy, since this program may be where only root can go.
+    let program = temp.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let file = temp.path().join("a.tar");
+    let entry = |name: &'static [u8], kind, mode, uid| Entry {
+        name,
+        kind,
+        mode,
+        uid,
+        device: (1, 3),
+        ..Entry::default()
+    };
+    let archive = Raw::default()
+        .entry(&entry(b"tree/usr/", b'5', 0o555, 0))
+        .entry(&entry(b"tree/usr/closed/", b'5', 0o000, 65534))
+        .entry(&entry(b"tree/usr/closed/file", b'0', 0o000, 65534))
+        .entry(&entry(b"tree/null", b'3', 0o666, 65534))
+        .hard_link("tree/zero", "tree/null")
+        .entry(&entry(b"tree/fifo", b'6', 0o600, 65534))
+        .entry(&entry(b"tree/", b'5', 0o555, 65534));
+    std::fs::write(&file, archive.end()).unwrap();
+    let run = |source: &Path| {
+        let mut command = Command::new(&program);
+        command
+            .args(["--exact", "store::child", "--nocapture"])
+            .env("REPOT_TEST_STATE", &state)
+            .env("REPOT_TEST_SOURCE", source)
+            .stdout(Stdio::null())
+            .uid(65534)
+            .gid(65534);
+        assert!(command.status().unwrap().success());
+    };
+    run(&file);
+    let store = Store::open(&state).unwrap();
+    let image = store.list().unwrap().remove(0).unwrap();
+    let report = &image.record.unpacked;
+    assert_eq!(report.skipped_devices, 2);
+    assert_eq!((report.files, report.fifos), (1, 1));
+    // Two directories and the root's group.
+    assert!(report.unowned > 0);
+    assert_eq!(report.warnings().len(), 2, "{:?}", report.warnings());
+    let mode = |path: &str| {
+        let path = image.rootfs().join(path);
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    };
+    assert_eq!(
+        (mode(""), mode("usr"), mode("usr/closed")),
+        (0o555, 0o555, 0)
+    );
+    // Unreadable directories do not keep what was killed from being collected.
+    let dir = state.join("images").join(image.id().as_str());
+    std::fs::rename(dir, state.join("images/.staging-1-a")).unwrap();
+    std::fs::write(&file, Raw::rootfs().end()).unwrap();
+    run(&file);
+    let left = names(&state.join("images"));
+    assert_eq!(left.len(), 2, "{left:?}");
 }
 
 /// A small tmpfs, unmounted when dropped.
