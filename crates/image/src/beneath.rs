@@ -4,7 +4,7 @@
 //! filter that does not know the call - the path is walked one component at a time with `O_NOFOLLOW`.
 //! Everything that unpacks into or removes a tree goes through here.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,27 +55,27 @@ fn open_by_walking(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<Ow
     if components.iter().any(|part| *part == b"..") || path.starts_with(b"/") {
         return Err(Errno::XDEV);
     }
-    let device = rustix::fs::fstat(dir)?.st_dev;
+    let mount = Mount::of(dir)?;
     let last = components.pop().unwrap_or(b".");
     let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut held: Option<OwnedFd> = None;
     for part in components {
         let at = held.as_ref().map_or(dir, AsFd::as_fd);
-        held = Some(open_one(at, part, step, device)?);
+        held = Some(open_one(at, part, step, mount)?);
     }
-    open_one(held.as_ref().map_or(dir, AsFd::as_fd), last, flags, device)
+    open_one(held.as_ref().map_or(dir, AsFd::as_fd), last, flags, mount)
 }
 
 /// One component. `O_PATH|O_DIRECTORY|O_NOFOLLOW` says `ENOTDIR` for a symlink where openat2 says `ELOOP`.
-fn open_one(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags, device: u64) -> Result<OwnedFd> {
+fn open_one(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags, mount: Mount) -> Result<OwnedFd> {
     match rustix::fs::openat(dir, name, flags, Mode::empty()) {
         Ok(fd) => {
             let stat = rustix::fs::fstat(&fd)?;
-            if stat.st_dev != device {
-                return Err(Errno::XDEV);
-            }
             if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
                 return Err(Errno::LOOP);
+            }
+            if Mount::of(fd.as_fd())? != mount {
+                return Err(Errno::XDEV);
             }
             Ok(fd)
         }
@@ -84,10 +84,36 @@ fn open_one(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags, device: u64) -> Res
     }
 }
 
+/// Which mount a descriptor is on. A bind mount may be on the same device, so that alone does not tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Mount {
+    device: u64,
+    /// From `/proc/self/fdinfo` (Linux 3.15); `None` without `/proc`.
+    id: Option<u64>,
+}
+
+impl Mount {
+    fn of(fd: BorrowedFd<'_>) -> Result<Self> {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+        let info = info.unwrap_or_default();
+        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+        Ok(Self {
+            device: rustix::fs::fstat(fd)?.st_dev,
+            id: id.and_then(|id| id.trim().parse().ok()),
+        })
+    }
+}
+
 /// Whether `name` in `dir` is a symlink.
 pub(crate) fn is_symlink(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+}
+
+/// Makes this process do without openat2, as if the kernel had none.
+#[cfg(test)]
+pub(crate) fn forget_openat2() {
+    WALK.store(true, Ordering::Relaxed);
 }
 
 #[cfg(test)]

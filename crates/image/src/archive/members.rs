@@ -118,10 +118,7 @@ impl<'a, S: Stream> Members<'a, S> {
     pub(crate) fn next(&mut self) -> Result<Option<Member>> {
         self.skip_data()?;
         let start = self.offset;
-        let mut extensions = Extensions {
-            pax: self.global.clone(),
-            ..Extensions::default()
-        };
+        let mut extensions = Extensions::default();
         loop {
             let Some(block) = self.header_block(extensions.any)? else {
                 return Ok(None);
@@ -144,8 +141,7 @@ impl<'a, S: Stream> Members<'a, S> {
                     let result = global.read(&data);
                     result.map_err(|what| Error::Damaged { offset: at, what })?;
                     self.global = global.global();
-                    // Not for this member only: nothing needs to follow it, and `git archive` writes it first.
-                    extensions.pax = merged(&self.global, extensions.pax);
+                    // Nothing needs to follow it, and `git archive` writes it first.
                     continue;
                 }
                 // A volume label: a name and nothing else.
@@ -272,6 +268,8 @@ impl<'a, S: Stream> Members<'a, S> {
             self.stream.consume(count);
             self.offset += u64::try_from(count).unwrap_or(0);
         }
+        // Headers too: a compressed archive may have nothing else, without end.
+        self.charge(u64::try_from(filled).unwrap_or(u64::MAX))?;
         Ok(filled)
     }
 
@@ -347,11 +345,11 @@ impl<'a, S: Stream> Members<'a, S> {
                 .or(extensions.link)
                 .unwrap_or_else(|| header::text(&old.linkname).to_vec()),
             mode: mode_of(&old.mode).ok_or_else(|| bad("a header with a bad mode"))?,
-            uid: owner(pax.uid, &old.uid)
+            uid: owner(pax.uid.or(self.global.uid), &old.uid)
                 .ok_or_else(|| refused(&name, offset, Refusal::BadOwner))?,
-            gid: owner(pax.gid, &old.gid)
+            gid: owner(pax.gid.or(self.global.gid), &old.gid)
                 .ok_or_else(|| refused(&name, offset, Refusal::BadOwner))?,
-            mtime: match pax.mtime {
+            mtime: match pax.mtime.or(self.global.mtime) {
                 Some(time) => time,
                 None => (
                     header::number(&old.mtime).ok_or_else(|| bad("a header with a bad time"))?,
@@ -396,23 +394,6 @@ impl<'a, S: Stream> Members<'a, S> {
         }
         Ok(member)
     }
-}
-
-/// Puts the records of a member over the global ones.
-fn merged(global: &Pax, own: Pax) -> Pax {
-    let mut all = global.clone();
-    all.path = own.path;
-    all.link = own.link;
-    all.size = own.size;
-    all.uid = own.uid.or(all.uid);
-    all.gid = own.gid.or(all.gid);
-    all.mtime = own.mtime.or(all.mtime);
-    all.sparse = own.sparse;
-    for (name, value) in own.xattrs {
-        all.xattrs.retain(|(known, _)| *known != name);
-        all.xattrs.push((name, value));
-    }
-    all
 }
 
 /// Unknown types are files, as POSIX wants and GNU tar does; so is a v7 file whose name ends in a slash not.

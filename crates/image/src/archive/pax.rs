@@ -39,14 +39,13 @@ impl Pax {
         Ok(())
     }
 
-    /// Drops what makes no sense for more than one member.
+    /// What of it is believed for more than one member. Nobody writes more, and it is kept until the end.
     pub(crate) fn global(self) -> Self {
         Self {
-            path: None,
-            link: None,
-            size: None,
-            sparse: PaxSparse::default(),
-            ..self
+            uid: self.uid,
+            gid: self.gid,
+            mtime: self.mtime,
+            ..Self::default()
         }
     }
 
@@ -58,18 +57,18 @@ impl Pax {
             b"uid" => self.uid = parse(value, decimal, "bad uid in a PAX record")?,
             b"gid" => self.gid = parse(value, decimal, "bad gid in a PAX record")?,
             b"mtime" => self.mtime = parse(value, time, "bad mtime in a PAX record")?,
-            b"SCHILY.acl.access" => self.set_acl(b"system.posix_acl_access", value),
-            b"SCHILY.acl.default" => self.set_acl(b"system.posix_acl_default", value),
-            b"RHT.security.selinux" => self.set_xattr(b"security.selinux", value),
+            b"SCHILY.acl.access" => self.set_acl(b"system.posix_acl_access", value)?,
+            b"SCHILY.acl.default" => self.set_acl(b"system.posix_acl_default", value)?,
+            b"RHT.security.selinux" => self.set_xattr(b"security.selinux", value)?,
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.set_xattr(name, value);
+                    self.set_xattr(name, value)?;
                 } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                     let name = percent_decoded(name).ok_or("bad name of an extended attribute")?;
                     // bsdtar writes SCHILY.xattr too, and there the value is as it is.
                     if !self.xattrs.iter().any(|(known, _)| *known == name) {
                         let value = base64(value).ok_or("bad base64 in an extended attribute")?;
-                        self.set_xattr(&name, &value);
+                        self.set_xattr(&name, &value)?;
                     }
                 } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.set(key, value)?;
@@ -79,14 +78,20 @@ impl Pax {
         Ok(())
     }
 
-    fn set_acl(&mut self, name: &[u8], text: &[u8]) {
+    fn set_acl(&mut self, name: &[u8], text: &[u8]) -> Result<(), &'static str> {
         // One byte is no ACL to the kernel: what is not understood is counted as an attribute that cannot be set.
-        self.set_xattr(name, &acl::encode(text).unwrap_or_else(|| vec![0]));
+        self.set_xattr(name, &acl::encode(text).unwrap_or_else(|| vec![0]))
     }
 
-    fn set_xattr(&mut self, name: &[u8], value: &[u8]) {
+    fn set_xattr(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        // Linux lists at most 64 KiB of names per file; a search among more would take its time.
+        const MAX_XATTRS: usize = 4096;
         self.xattrs.retain(|(known, _)| known != name);
+        if self.xattrs.len() >= MAX_XATTRS {
+            return Err("too many extended attributes for one entry");
+        }
         self.xattrs.push((name.to_vec(), value.to_vec()));
+        Ok(())
     }
 }
 

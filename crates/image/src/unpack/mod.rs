@@ -409,3 +409,74 @@ fn make_error(
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use crate::{remove_tree, unpack_tar};
+    use std::ffi::OsStr;
+    use std::fs::File;
+    use std::os::unix::fs::symlink;
+
+    /// Unpacks an archive of empty files, directories (`/` at the end) and symlinks (`a -> b`).
+    fn unpack_names(into: &Path, names: &[&str]) -> Result<UnpackReport> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for name in names {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o755);
+            header.set_mtime(0);
+            let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+            header.set_uid(u64::from(uid.as_raw()));
+            header.set_gid(u64::from(gid.as_raw()));
+            header.set_size(0);
+            if let Some((name, target)) = name.split_once(" -> ") {
+                header.set_entry_type(tar::EntryType::Symlink);
+                builder.append_link(&mut header, name, target).unwrap();
+            } else {
+                if name.ends_with('/') {
+                    header.set_entry_type(tar::EntryType::Directory);
+                }
+                builder.append_data(&mut header, name, io::empty()).unwrap();
+            }
+        }
+        let archive = builder.into_inner().unwrap();
+        let root = OwnedFd::from(File::open(into).unwrap());
+        unpack_tar(&archive[..], root, into, &Limits::default(), &Silent)
+    }
+
+    #[test]
+    fn everything_works_without_openat2() {
+        crate::beneath::forget_openat2();
+        let temp = tempfile::tempdir().unwrap();
+        let outside = temp.path().join("outside");
+        let tree = temp.path().join("tree");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::create_dir(&tree).unwrap();
+        let report = unpack_names(&tree, &["a/", "a/b/c", "d/e", "a/l -> ../d", "x/y/"]).unwrap();
+        assert_eq!((report.files, report.directories), (2, 5));
+        assert!(tree.join("a/l/e").exists());
+        for (names, text) in [
+            (["l -> ../outside", "l/x"], "through the symlink \"l\""),
+            (["m/n -> /", "m/n/tmp/x"], "through the symlink \"m/n\""),
+            (["f", "f/x"], "\"f\" is not a directory"),
+        ] {
+            let error = unpack_names(&tree, &names).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+        std::fs::write(outside.join("canary"), "").unwrap();
+        symlink(&outside, tree.join("a/b/out")).unwrap();
+        let dir = File::open(temp.path()).unwrap();
+        if rustix::process::geteuid().is_root() {
+            rustix::mount::mount_bind(&outside, tree.join("x/y")).unwrap();
+            let error = remove_tree(dir.as_fd(), OsStr::new("tree"), temp.path()).unwrap_err();
+            let flags = rustix::mount::UnmountFlags::DETACH;
+            rustix::mount::unmount(tree.join("x/y"), flags).unwrap();
+            assert!(matches!(error, Error::Mounted { .. }), "{error}");
+        }
+        remove_tree(dir.as_fd(), OsStr::new("tree"), temp.path()).unwrap();
+        assert!(!tree.exists());
+        assert!(outside.join("canary").exists());
+    }
+}

@@ -183,3 +183,76 @@ fn sparse_maps_that_lie() {
         assert_eq!(case.refused(&archive.end()).kind(), ErrorKind::Damaged);
     }
 }
+
+#[test]
+fn headers_without_end() {
+    // Nothing but extension headers, or blocks of a sparse map: no entry is ever counted.
+    let case = Case::new();
+    let limits = Limits {
+        max_unpacked_bytes: 10 << 20,
+        ..Limits::default()
+    };
+    let empty = |kind| Raw::default().pax(kind, &[]).0;
+    let mut sparse = header(&Entry {
+        name: b"usr/x",
+        kind: b'S',
+        ..Entry::default()
+    });
+    sparse[257..265].copy_from_slice(b"ustar  \0");
+    sparse[482] = 1;
+    sparse[483..495].fill(b'0');
+    crate::raw::checksum(&mut sparse);
+    let mut map = [0; 512];
+    map[504] = 1;
+    for (start, block) in [
+        (Vec::new(), empty(b'x')),
+        (Vec::new(), empty(b'g')),
+        (Vec::new(), empty(b'L')),
+        (Vec::new(), empty(b'V')),
+        (sparse.to_vec(), map.to_vec()),
+    ] {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.write_all(&Raw::rootfs().0).unwrap();
+        encoder.write_all(&start).unwrap();
+        for _ in 0..30_000 {
+            encoder.write_all(&block).unwrap();
+        }
+        let bomb = encoder.finish().unwrap();
+        let error = case.import(&bomb, limits.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    }
+    // More attributes than any file can have.
+    let names: Vec<String> = (0..5000)
+        .map(|it| format!("SCHILY.xattr.user.{it}"))
+        .collect();
+    let records: Vec<(&str, &[u8])> = names.iter().map(|it| (&it[..], &b"x"[..])).collect();
+    let archive = Raw::rootfs().pax(b'x', &records).file("usr/x", b"");
+    assert_eq!(case.refused(&archive.end()).kind(), ErrorKind::Damaged);
+}
+
+#[test]
+fn global_headers() {
+    if !crate::is_root("global_headers") {
+        return;
+    }
+    let case = Case::new();
+    let archive = Raw::default()
+        .pax(
+            b'g',
+            &[
+                ("uid", b"7"),
+                ("path", b"/not/for/all"),
+                ("comment", b"git"),
+            ],
+        )
+        .dir("usr/")
+        .pax(b'x', &[("uid", b"8")])
+        .file("usr/own", b"")
+        .pax(b'g', &[("uid", b"9")])
+        .file("usr/last", b"");
+    let image = case.import(&archive.end(), Limits::default()).unwrap();
+    for (path, uid) in [("usr", 7), ("usr/own", 8), ("usr/last", 9)] {
+        let stat = rustix::fs::stat(image.rootfs().join(path)).unwrap();
+        assert_eq!(stat.st_uid, uid, "{path}");
+    }
+}
