@@ -5,7 +5,7 @@
 #
 # Packs the directories (default: /usr/lib and /usr/bin of this host), compresses the archive with gzip and zstd,
 # and unpacks each with all three by hyperfine. Needs root (owners, devices), 4 GiB in /dev/shm, libarchive-tools,
-# zstd, hyperfine. repot's figure includes what the others do not do: SHA-256 of the archive, the record, syncfs.
+# zstd, hyperfine; for memory, time. repot's figure includes what the others do not do: SHA-256 of the archive, the record, syncfs.
 # WORK=DIR keeps the archives between runs; RUNS is the number of runs of each.
 set -eu
 
@@ -37,13 +37,12 @@ for archive in t.tar.zst t.tar.gz t.tar; do
 		-n "bsdtar $archive" "bsdtar --numeric-owner -p -C out -xf $archive" \
 		-n "repot $archive" "$import state $archive"
 	rm -rf out state
-	# Memory: the largest resident set of one run.
-	mkdir out
-	for command in "tar -C out -xf $archive" "bsdtar -C out -xf $archive" "$import state $archive"; do
-		rm -rf out state
-		mkdir out
-		python3 -c 'import resource, subprocess, sys
-subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, "MiB:", sys.argv[1])' $command
-	done
+	# Memory: the largest resident set of one run; for GNU tar that of the decompressor or tar itself.
+	if [ -x /usr/bin/time ]; then
+		for command in "tar -C out -xf $archive" "bsdtar -C out -xf $archive" "$import state $archive"; do
+			rm -rf out state
+			mkdir out
+			/usr/bin/time -f "%M KiB: $command" $command >/dev/null
+		done
+	fi
 done

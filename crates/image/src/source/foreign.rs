@@ -13,6 +13,7 @@ pub(super) struct Foreign {
 const MOUNT: &str = "mount it (mount -o loop,ro FILE /mnt) and name the directory";
 const DISK: &str =
     "attach it (qemu-nbd -rc /dev/nbd0 FILE), mount the root partition and name the directory";
+const NONE: &str = "a root file system is a directory, or an archive of one";
 const CONVERT: &str = "decompress it first and name the result, or pipe it into '-'";
 
 const fn foreign(
@@ -37,18 +38,8 @@ static FOREIGN: [Foreign; 31] = [
         b"7z\xbc\xaf\x27\x1c",
         "unpack it and name the directory",
     ),
-    foreign(
-        "a Debian package",
-        0,
-        b"!<arch>\ndebian",
-        "it is no root file system",
-    ),
-    foreign(
-        "a RPM package",
-        0,
-        b"\xed\xab\xee\xdb",
-        "it is no root file system",
-    ),
+    foreign("a Debian package", 0, b"!<arch>\ndebian", NONE),
+    foreign("a RPM package", 0, b"\xed\xab\xee\xdb", NONE),
     foreign("a VHDX disk image", 0, b"vhdxfile", DISK),
     foreign("a VMware disk image", 0, b"KDMV", DISK),
     foreign(
@@ -95,7 +86,7 @@ static FOREIGN: [Foreign; 31] = [
         b"PK\x03\x04",
         "unpack it and name what is in it",
     ),
-    foreign("an ELF program", 0, b"\x7fELF", "it is no root file system"),
+    foreign("an ELF program", 0, b"\x7fELF", NONE),
     foreign("compress(1) data", 0, b"\x1f\x9d", CONVERT),
     foreign("lrzip data", 0, b"LRZI", CONVERT),
     foreign("lz4 data", 0, b"\x04\x22\x4d\x18", CONVERT),

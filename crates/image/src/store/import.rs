@@ -60,7 +60,8 @@ impl Store {
         options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Result<Imported> {
-        self.collect()?;
+        // Not a reason to refuse: what cannot be removed now (a mount in it) harms nobody but the disk.
+        let _ = self.collect();
         let mut opened = Opened::new(source)?;
         let format = source::find(&opened)?;
         if let Some(image) = self.already_there(&mut opened, progress)? {
