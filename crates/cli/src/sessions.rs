@@ -3,7 +3,7 @@
 use crate::output;
 use anyhow::{Context, anyhow};
 use repot_doctor::accounts::{self, UserEntry};
-use repot_model::{Facts, HintExt, LoginStack, MachineName, RuntimeState};
+use repot_model::{Facts, HintExt, LoginStack, MachineName, RuntimeState, TerminalRole};
 use repot_rootfs::RootRead;
 use repot_runtime::{Dirs, Join, JoinStdio, Joined, Remote, SessionEnd, join, registry, session};
 use std::path::PathBuf;
@@ -190,7 +190,40 @@ impl Running {
                 "`repot shell {}` opens a shell without them",
                 self.state.spec.name
             ))?;
-        Ok(as_root(argv, env))
+        let mut command = as_root(argv, env);
+        command.stdio = JoinStdio::Pty {
+            stderr: None,
+            name: self.secure_tty(&facts),
+        };
+        Ok(command)
+    }
+
+    /// A name for a new terminal on which root may log in, where not every name will do (securetty(5); busybox looks there
+    /// by itself, others through PAM): one that the machine has not, else one where nobody listens.
+    fn secure_tty(&self, facts: &Facts) -> Option<String> {
+        let listed = facts.login.securetty.as_ref()?;
+        if listed.iter().any(|name| name.starts_with("pts/")) {
+            return None;
+        }
+        let is_ours = |name: &&String| {
+            name.chars().all(|c| c.is_ascii_alphanumeric()) && *name != "console" && *name != "tty1"
+        };
+        let is_new = |name: &&String| self.root.symlink_metadata(&format!("/dev/{name}")).is_err();
+        let gettys = facts
+            .init
+            .as_ref()
+            .map_or(&[][..], |init| init.gettys.as_slice());
+        let is_idle = |name: &&String| {
+            let is_terminal = self.state.spec.terminals.iter().any(|terminal| {
+                terminal.role == TerminalRole::Idle && terminal.names.contains(name)
+            });
+            is_terminal && !gettys.iter().any(|getty| getty.tty == **name)
+        };
+        let mut ours = listed.iter().filter(is_ours);
+        ours.clone()
+            .find(is_new)
+            .or_else(|| ours.find(is_idle))
+            .cloned()
     }
 
     /// A user's login shell, with a command for it or without.
@@ -215,7 +248,10 @@ impl Running {
             uid: user.uid,
             gid: user.gid,
             groups: user.groups.clone(),
-            stdio: JoinStdio::Pty { stderr: None },
+            stdio: JoinStdio::Pty {
+                stderr: None,
+                name: None,
+            },
         })
     }
 }
@@ -241,7 +277,10 @@ fn as_root(argv: Vec<String>, env: Vec<(String, String)>) -> Join {
         uid: 0,
         gid: 0,
         groups: Vec::new(),
-        stdio: JoinStdio::Pty { stderr: None },
+        stdio: JoinStdio::Pty {
+            stderr: None,
+            name: None,
+        },
     }
 }
 
@@ -249,21 +288,36 @@ fn as_root(argv: Vec<String>, env: Vec<(String, String)>) -> Join {
 pub(crate) fn getty_argv(facts: &Facts, tty: &str, term: &str) -> Option<Vec<String>> {
     let getty = facts.login.gettys.first()?;
     let name = getty.rsplit('/').next().unwrap_or_default();
-    facts.login.login.as_ref()?;
-    let argv: &[&str] = match name {
+    let login = facts.login.login.as_ref()?;
+    // A getty looks for login in /bin only.
+    let elsewhere =
+        (!matches!(login.as_str(), "/bin/login" | "/usr/bin/login")).then_some(login.as_str());
+    let mut argv = vec![getty.as_str()];
+    match name {
         // --noclear keeps what the boot has shown, --keep-baud leaves the pty's settings alone (agetty(8)).
-        "agetty" => &[
-            getty,
-            "--noclear",
-            "--keep-baud",
-            tty,
-            "115200,38400,9600",
-            term,
-        ],
+        "agetty" => {
+            argv.extend(
+                elsewhere
+                    .into_iter()
+                    .flat_map(|login| ["--login-program", login]),
+            );
+            argv.extend(["--noclear", "--keep-baud", tty, "115200,38400,9600", term]);
+        }
+        "mingetty" => {
+            argv.extend(
+                elsewhere
+                    .into_iter()
+                    .flat_map(|login| ["--loginprog", login]),
+            );
+            argv.extend(["--noclear", "--nohangup", tty]);
+        }
         // busybox: -L does not wait for a carrier, speed 0 leaves the setting alone.
-        "getty" => &[getty, "-L", "0", tty, term],
-        _ => &[getty, tty],
-    };
+        "getty" => {
+            argv.extend(elsewhere.into_iter().flat_map(|login| ["-l", login]));
+            argv.extend(["-L", "0", tty, term]);
+        }
+        _ => argv.push(tty),
+    }
     Some(argv.iter().map(|arg| (*arg).to_owned()).collect())
 }
 
@@ -304,7 +358,11 @@ pub(crate) fn interact(joined: Joined) -> anyhow::Result<u8> {
     let Some(master) = &joined.master else {
         return Ok(joined.wait()?);
     };
-    match session(Remote::Pty(master))? {
+    let process = joined.pidfd()?;
+    match session(Remote::Pty {
+        master,
+        process: &process,
+    })? {
         SessionEnd::Closed | SessionEnd::Ended(_) => Ok(joined.wait()?),
         SessionEnd::Detached => Ok(0),
         SessionEnd::Signal(signal) => Ok(u8::try_from(128 + signal).unwrap_or(255)),

@@ -87,7 +87,10 @@ fn run(dirs: &Dirs, spec: &BootSpec) -> Result<u8> {
 
 /// Shows the machine's terminal. A user who detaches, or a signal, ends it: nobody else looks after it.
 fn show(master: &OwnedFd, pidfd: &OwnedFd) -> Result<()> {
-    match session(Remote::Pty(master))? {
+    match session(Remote::Pty {
+        master,
+        process: pidfd,
+    })? {
         SessionEnd::Closed | SessionEnd::Ended(_) => {}
         SessionEnd::Detached | SessionEnd::Signal(_) => {
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);

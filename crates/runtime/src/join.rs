@@ -11,12 +11,13 @@ use repot_model::{IdMap, Network, RuntimeState};
 use repot_sys::{Cloned, Instruction, Namespaces, clone_process};
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions};
 use rustix::thread::{CapabilitySet, ThreadNameSpaceType};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -53,6 +54,9 @@ pub enum JoinStdio {
     Pty {
         /// Instead of the pty.
         stderr: Option<OwnedFd>,
+        /// A name below `/dev` under which the machine sees it as long as the program runs, such as `tty12`, for login
+        /// programs that let root in on terminals of certain names only (securetty(5)). Without one, `pts/N`.
+        name: Option<String>,
     },
     /// The machine's console, as controlling terminal.
     Console,
@@ -73,6 +77,8 @@ struct Prepared {
     env: Vec<CString>,
     cwd: CString,
     groups: Vec<Gid>,
+    /// The further name of the pty, as a path.
+    tty: Option<CString>,
     filters: Vec<Vec<Instruction>>,
     keep: CapabilitySet,
 }
@@ -169,6 +175,12 @@ fn prepare(state: &RuntimeState, join: &Join) -> Result<Prepared> {
         )?,
         cwd: CString::new(join.cwd.as_str()).map_err(invalid)?,
         groups: join.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
+        tty: match &join.stdio {
+            JoinStdio::Pty {
+                name: Some(name), ..
+            } => Some(CString::new(format!("/dev/{name}")).map_err(invalid)?),
+            JoinStdio::Pty { .. } | JoinStdio::Files(_) | JoinStdio::Console => None,
+        },
         filters: seccomp::default_filters()?,
         keep: capability_set(&state.spec.capabilities)?,
     })
@@ -252,21 +264,28 @@ fn middle(
         Ok(Cloned::Parent { pid, .. }) => {
             // Only the program's copy of the socket counts from here on, and only the program holds the caller's files.
             let _ = repot_sys::close_from(0);
-            wait_for(pid)
+            let code = wait_for(pid);
+            if let Some(tty) = prepared.tty.as_deref() {
+                // This process is in the machine's mount namespace. A name that was covered is still a mount point and
+                // stays.
+                let _ = rustix::mount::unmount(tty, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+                let _ = rustix::fs::unlink(tty);
+            }
+            repot_sys::exit_now(code)
         }
     }
 }
 
-fn wait_for(pid: i32) -> ! {
+fn wait_for(pid: i32) -> u8 {
     loop {
         match rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty()) {
             Ok(Some((_, status))) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => repot_sys::exit_now(u8::try_from(code).unwrap_or(255)),
-                (_, Some(signal)) => repot_sys::exit_now(u8::try_from(128 + signal).unwrap_or(255)),
+                (Some(code), _) => return u8::try_from(code).unwrap_or(255),
+                (_, Some(signal)) => return u8::try_from(128 + signal).unwrap_or(255),
                 _ => {}
             },
             Err(Errno::INTR) | Ok(None) => {}
-            Err(_) => repot_sys::exit_now(255),
+            Err(_) => return 255,
         }
     }
 }
@@ -290,8 +309,8 @@ fn settle(join: &Join, prepared: &Prepared, socket: &OwnedFd) -> std::result::Re
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     match &join.stdio {
         JoinStdio::Files(stdio) => stdio.install()?,
-        JoinStdio::Pty { stderr } => {
-            control(&new_pty(socket)?)?;
+        JoinStdio::Pty { stderr, .. } => {
+            control(&new_pty(socket, prepared.tty.as_deref())?)?;
             if let Some(stderr) = stderr {
                 rustix::stdio::dup2_stderr(stderr)?;
             }
@@ -319,10 +338,15 @@ fn settle(join: &Join, prepared: &Prepared, socket: &OwnedFd) -> std::result::Re
 
 /// A pty from the machine's devpts as it is now: the init may have mounted another over the one that it was started with.
 /// Its master goes to the caller.
-fn new_pty(socket: &OwnedFd) -> std::result::Result<OwnedFd, Errno> {
+fn new_pty(socket: &OwnedFd, tty: Option<&CStr>) -> std::result::Result<OwnedFd, Errno> {
     let master = open_terminal(c"/dev/pts/ptmx").or_else(|_| open_terminal(c"/dev/ptmx"))?;
     rustix::pty::unlockpt(&master)?;
-    let slave = open_terminal(&rustix::pty::ptsname(&master, Vec::new())?)?;
+    let pts = rustix::pty::ptsname(&master, Vec::new())?;
+    // Opened by the name that the login program is to see: it asks the kernel how its standard input was opened.
+    let slave = match tty.map(|tty| name_terminal(&pts, tty).and_then(|()| open_terminal(tty))) {
+        Some(Ok(slave)) => slave,
+        None | Some(Err(_)) => open_terminal(&pts)?,
+    };
     let fds = [master.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -336,8 +360,18 @@ fn new_pty(socket: &OwnedFd) -> std::result::Result<OwnedFd, Errno> {
     Ok(slave)
 }
 
+/// Gives a pty a second name. A terminal of that name is covered for the time.
+fn name_terminal(pts: &CStr, tty: &CStr) -> std::result::Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::open(tty, flags, Mode::from_raw_mode(0o600)) {
+        Ok(_) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    rustix::mount::mount_bind(pts, tty)
+}
+
 /// Opens a device of the machine that claims to be a terminal; anything else is not waited for (NONBLOCK) and refused.
-fn open_terminal(path: &std::ffi::CStr) -> std::result::Result<OwnedFd, Errno> {
+fn open_terminal(path: &CStr) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())?;
     if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::CharacterDevice {
@@ -368,13 +402,21 @@ fn control(terminal: &OwnedFd) -> std::result::Result<(), Errno> {
 }
 
 impl Joined {
+    /// A pidfd that becomes readable when the program has ended.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn pidfd(&self) -> Result<OwnedFd> {
+        rustix::process::pidfd_open(self.pid, PidfdFlags::empty())
+            .at("waiting for", "the program in the machine")
+    }
+
     /// As [`Self::wait`], but only so long. `None`: it still runs, and is left alone.
     ///
     /// # Errors
     /// As [`Self::wait`].
     pub fn wait_for(self, timeout: std::time::Duration) -> Result<Option<u8>> {
-        let pidfd = rustix::process::pidfd_open(self.pid, PidfdFlags::empty())
-            .at("waiting for", "the program in the machine")?;
+        let pidfd = self.pidfd()?;
         if !crate::start::readable(&pidfd, Some(timeout))? {
             return Ok(None);
         }

@@ -7,8 +7,9 @@ use repot_model::Status;
 use repot_sys::SignalSet;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, Termios, Winsize};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// `^]`, three times within a second, detaches, as in systemd-nspawn.
@@ -26,7 +27,13 @@ pub enum Remote<'a> {
     /// The console, through the supervisor.
     Console(&'a Connection),
     /// A pty of our own in the machine.
-    Pty(&'a OwnedFd),
+    Pty {
+        /// Its master.
+        master: &'a OwnedFd,
+        /// A pidfd: the session ends with this process. A pty without open slaves is no sign of an end, since login
+        /// programs close all of theirs for a moment; so one is held open here.
+        process: &'a OwnedFd,
+    },
 }
 
 /// How a session ended.
@@ -119,8 +126,15 @@ pub fn session(remote: Remote<'_>) -> Result<SessionEnd> {
     let signals = repot_sys::signal_fd(&set)?;
     let raw = RawMode::enter();
     send_size(remote);
+    let slave = match remote {
+        Remote::Console(_) => None,
+        Remote::Pty { master, .. } => {
+            let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+            rustix::pty::ioctl_tiocgptpeer(master, flags).ok()
+        }
+    };
     let end = exchange(remote, &signals);
-    drop(raw);
+    drop((raw, slave));
     let _ = repot_sys::block_signals(&SignalSet::empty());
     end
 }
@@ -130,38 +144,34 @@ fn exchange(remote: Remote<'_>, signals: &OwnedFd) -> Result<SessionEnd> {
     let mut escape = Escape::default();
     let mut buffer = vec![0u8; 8192];
     loop {
-        let remote_fd = match remote {
-            Remote::Console(connection) => connection.socket().as_fd(),
-            Remote::Pty(master) => master.as_fd(),
+        let (remote_fd, process) = match remote {
+            Remote::Console(connection) => (connection.socket().as_fd(), None),
+            Remote::Pty { master, process } => (master.as_fd(), Some(process)),
         };
-        let stdin_events = if stdin_open {
-            PollFlags::IN
-        } else {
-            PollFlags::empty()
-        };
-        let mut fds = [
-            PollFd::from_borrowed_fd(remote_fd, PollFlags::IN),
-            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(stdin, stdin_events),
-        ];
+        let mut fds = vec![poll_in(remote_fd), poll_in(signals.as_fd())];
+        fds.extend(process.map(|process| poll_in(process.as_fd())));
+        let others = fds.len();
         // A closed standard input would make poll return at once, for ever.
-        let watched = if stdin_open { 3 } else { 2 };
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds[..watched], None))
+        if stdin_open {
+            fds.push(poll_in(stdin));
+        }
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
             .at("waiting for", "the terminal")?;
-        let ready = [
-            fds[0].revents(),
-            fds[1].revents(),
-            if stdin_open {
-                fds[2].revents()
-            } else {
-                PollFlags::empty()
-            },
-        ]
-        .map(|events| !events.is_empty());
+        let is_ready = |at: usize| {
+            fds.get(at)
+                .is_some_and(|fd: &PollFd<'_>| !fd.revents().is_empty())
+        };
+        let ready = [is_ready(0), is_ready(1), is_ready(others)];
+        let is_over = others > 2 && is_ready(2);
+        drop(fds);
         if ready[0]
             && let Some(end) = receive(remote, &mut buffer)?
         {
             return Ok(end);
+        }
+        // Only when everything that the program has said was passed on.
+        if is_over && !ready[0] {
+            return Ok(SessionEnd::Closed);
         }
         if ready[1] {
             while let Some(signal) = repot_sys::take_signal(signals)? {
@@ -177,7 +187,7 @@ fn exchange(remote: Remote<'_>, signals: &OwnedFd) -> Result<SessionEnd> {
                     stdin_open = false;
                     // What a user means by the end of a piped input: the end of file, as a terminal has it (^D).
                     // A console goes on without.
-                    if matches!(remote, Remote::Pty(_)) {
+                    if matches!(remote, Remote::Pty { .. }) {
                         send_keys(remote, &[4]);
                     }
                 }
@@ -195,10 +205,14 @@ fn exchange(remote: Remote<'_>, signals: &OwnedFd) -> Result<SessionEnd> {
     }
 }
 
+fn poll_in(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(fd, PollFlags::IN)
+}
+
 /// Passes on what came from the machine. `Some`: it was the last.
 fn receive(remote: Remote<'_>, buffer: &mut [u8]) -> Result<Option<SessionEnd>> {
     match remote {
-        Remote::Pty(master) => match rustix::io::read(master, &mut *buffer) {
+        Remote::Pty { master, .. } => match rustix::io::read(master, &mut *buffer) {
             // EIO: the last slave was closed (pty(7)).
             Ok(0) | Err(Errno::IO) => return Ok(Some(SessionEnd::Closed)),
             Ok(length) => write_out(&buffer[..length])?,
@@ -242,7 +256,7 @@ fn send_keys(remote: Remote<'_>, keys: &[u8]) {
         Remote::Console(connection) => {
             let _ = connection.send(&Request::Input(keys.to_vec()));
         }
-        Remote::Pty(master) => {
+        Remote::Pty { master, .. } => {
             let mut rest = keys;
             while let Ok(length) = rustix::io::write(master, rest) {
                 rest = &rest[length..];
@@ -260,7 +274,7 @@ fn send_size(remote: Remote<'_>) {
         Remote::Console(connection) => {
             let _ = connection.send(&Request::Size(size));
         }
-        Remote::Pty(master) => {
+        Remote::Pty { master, .. } => {
             let _ = rustix::termios::tcsetwinsize(master, size);
         }
     }

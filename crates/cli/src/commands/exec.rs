@@ -20,7 +20,10 @@ pub(crate) fn run(args: Exec) -> anyhow::Result<u8> {
         uid: user.uid,
         gid: user.gid,
         groups: user.groups,
-        stdio: JoinStdio::Pty { stderr: None },
+        stdio: JoinStdio::Pty {
+            stderr: None,
+            name: None,
+        },
     };
     let wish = match (args.tty, args.no_tty) {
         (true, _) => Some(true),
@@ -45,7 +48,7 @@ pub(crate) fn start(
         } else {
             None
         };
-        command.stdio = JoinStdio::Pty { stderr };
+        command.stdio = JoinStdio::Pty { stderr, name: None };
         return sessions::start(state, &command);
     }
     let (pump, stdio) = Pump::new()?;
