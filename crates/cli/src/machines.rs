@@ -197,6 +197,7 @@ pub(crate) fn spec(start: Start<'_>, make: bool) -> anyhow::Result<BootSpec> {
         base: record.base.clone(),
         layers,
         overlay,
+        cgroup_path: registry::cgroup_path(dirs, name),
         idmap,
         network,
         binds: binds(environment)?,

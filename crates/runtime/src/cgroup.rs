@@ -11,9 +11,6 @@ use serde::Serialize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// v1 controllers that a machine is counted and limited by.
-const CONTROLLERS: &[&str] = &["blkio", "cpu", "cpuacct", "memory", "pids"];
-
 /// The cgroups of one machine.
 #[derive(Debug)]
 pub(crate) struct MachineCgroups {
@@ -99,16 +96,9 @@ impl MachineCgroups {
         make_all(&own_root, Path::new(&plan.path))?;
         delegate(&own, idmap)?;
         let mut dirs = vec![own.clone()];
-        let counting = |hierarchy: &&Hierarchy| {
-            !wanted(hierarchy)
-                && (hierarchy.is_v2
-                    || hierarchy
-                        .options
-                        .iter()
-                        .any(|option| CONTROLLERS.contains(&option.as_str())))
-        };
-        for hierarchy in mounted.iter().filter(counting) {
-            // Counting is worth having, not worth failing for: a hierarchy may be mounted read-only.
+        // Every other hierarchy as well: what the machine is not moved out of, it could mount and see from the host's root.
+        for hierarchy in mounted.iter().filter(|hierarchy| !wanted(hierarchy)) {
+            // A hierarchy may be mounted read-only; then it is read-only for the machine too.
             if make_all(&hierarchy.root, Path::new(&plan.path)).is_ok() {
                 dirs.push(hierarchy.root.join(&plan.path));
             }
@@ -230,6 +220,21 @@ pub fn usage(plan: &CgroupPlan) -> Usage {
     }
 }
 
+/// The names of the cgroups in a folder, in any hierarchy.
+pub(crate) fn children(folder: &str) -> Vec<String> {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let roots = hierarchies(&mountinfo)
+        .into_iter()
+        .map(|hierarchy| hierarchy.root.join(folder));
+    let entries = roots
+        .filter_map(|dir| std::fs::read_dir(dir).ok())
+        .flat_map(|entries| entries.flatten());
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
 /// A mount of the hierarchy that is attached nowhere.
 fn mount_privately(version: CgroupVersion) -> Result<OwnedFd> {
     use rustix::mount::{fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen};
@@ -262,8 +267,22 @@ fn make_all(root: &Path, path: &Path) -> Result<()> {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             other => other.at("creating cgroup", &dir)?,
         }
+        inherit_cpuset(&dir);
     }
     Ok(())
+}
+
+/// A new v1 cpuset has no processor and takes no process in before it is given some (cpuset(7)).
+fn inherit_cpuset(dir: &Path) {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = std::fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let of_parent = dir
+            .parent()
+            .and_then(|parent| std::fs::read_to_string(parent.join(file)).ok());
+        if let (true, Some(value)) = (own.trim().is_empty(), of_parent) {
+            let _ = std::fs::write(dir.join(file), value.trim());
+        }
+    }
 }
 
 /// Lets the children of a v2 cgroup have its controllers (cgroups(7), "cgroup.subtree_control"). Each is tried by itself:
@@ -311,10 +330,7 @@ fn remove(dir: &Path) -> Result<()> {
         }
         if remove_once(dir) {
             // The folder of all machines goes with the last of them.
-            let _ = dir
-                .parent()
-                .filter(|parent| parent.ends_with("repot"))
-                .map(std::fs::remove_dir);
+            let _ = dir.parent().map(std::fs::remove_dir);
             return Ok(());
         }
     }

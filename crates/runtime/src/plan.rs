@@ -1,6 +1,5 @@
 //! From facts and needs to a boot spec. Pure, but for one probe that the caller makes (can IDs be mapped here?).
 
-use crate::registry::cgroup_path;
 use crate::step::DEFAULT_CAPABILITIES;
 use repot_model::{
     BindMount, BootSpec, CgroupPlan, CgroupVersion, Decision, Facts, Getty, IdMap, MachineName,
@@ -22,6 +21,8 @@ pub struct Request {
     pub layers: Vec<PathBuf>,
     /// What takes the writes.
     pub overlay: Overlay,
+    /// Path of its cgroup below the root of each hierarchy.
+    pub cgroup_path: String,
     /// The ID mapping that is possible.
     pub idmap: IdMap,
     /// The network wanted.
@@ -111,7 +112,7 @@ pub fn plan(request: Request, facts: &Facts, payload: Payload) -> BootSpec {
     };
     env.retain(|(name, _)| !request.env.iter().any(|(wanted, _)| wanted == name));
     env.extend(request.env.iter().cloned());
-    let cgroup = cgroup(&request.name, needs.as_ref(), &mut decide);
+    let cgroup = cgroup(request.cgroup_path, needs.as_ref(), &mut decide);
     decide(
         format!("user IDs: {}", describe_idmap(&request.idmap)),
         idmap_reason(&request.idmap),
@@ -264,7 +265,7 @@ fn describe(terminals: &[Terminal]) -> String {
 }
 
 fn cgroup(
-    name: &MachineName,
+    path: String,
     needs: Option<&Needs>,
     decide: &mut impl FnMut(String, String),
 ) -> CgroupPlan {
@@ -282,10 +283,7 @@ fn cgroup(
         ),
     };
     decide(format!("cgroups: {what}"), why.to_owned());
-    CgroupPlan {
-        version,
-        path: cgroup_path(name),
-    }
+    CgroupPlan { version, path }
 }
 
 fn describe_idmap(idmap: &IdMap) -> String {

@@ -151,16 +151,25 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
 
 /// Cleans up after supervisors that were killed: processes, cgroups, run-time state. Machines that somebody holds are
 /// left alone.
+///
+/// # Errors
+/// Something that is left cannot be removed.
 pub fn collect_garbage(dirs: &Dirs) -> Result<()> {
-    let Ok(entries) = std::fs::read_dir(&dirs.run) else {
-        return Ok(());
-    };
-    for name in entries
-        .flatten()
-        .filter_map(|entry| MachineName::new(entry.file_name().to_str()?).ok())
-    {
+    let mut names: Vec<String> = std::fs::read_dir(&dirs.run)
+        .map(|entries| {
+            entries
+                .flatten()
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .collect()
+        })
+        .unwrap_or_default();
+    names.extend(cgroup::children(&cgroup_folder(dirs)));
+    names.sort();
+    names.dedup();
+    for name in names.iter().filter_map(|name| MachineName::new(name).ok()) {
         if let Some(lock) = try_lock(dirs, &name)? {
             sweep(dirs, &name)?;
+            cgroup::remove_everywhere(&cgroup_path(dirs, &name))?;
             drop(lock);
         }
     }
@@ -187,8 +196,6 @@ pub(crate) fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
                 std::fs::remove_dir_all(&kept).at("removing", kept)?;
             }
         }
-    } else {
-        cgroup::remove_everywhere(&cgroup_path(name))?;
     }
     std::fs::remove_dir_all(&dir).at("removing", dir)
 }
@@ -198,7 +205,25 @@ pub(crate) fn cgroup_leftovers(path: &str) -> Result<()> {
     cgroup::remove_everywhere(path)
 }
 
-/// Where a machine's cgroup is, below the root of each hierarchy.
-pub fn cgroup_path(name: &MachineName) -> String {
-    format!("repot/{name}")
+/// Where a machine's cgroup is, below the root of each hierarchy: `repot/NAME`. Run-time directories in other places, whose
+/// machines may have the same names, have their own folder.
+pub fn cgroup_path(dirs: &Dirs, name: &MachineName) -> String {
+    format!("{}/{name}", cgroup_folder(dirs))
+}
+
+fn cgroup_folder(dirs: &Dirs) -> String {
+    if dirs.run == Path::new("/run/repot") {
+        return "repot".into();
+    }
+    use std::os::unix::ffi::OsStrExt;
+    // FNV-1a: short, and the same in every command.
+    let hash = dirs
+        .run
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    format!("repot-{hash:016x}")
 }
