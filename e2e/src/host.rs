@@ -150,6 +150,33 @@ fn processes() -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
+/// Processes whose command line, environment or cgroup mentions `text`, but for this one and
+/// those that started it. For a text that only one test uses, this tells what that test left
+/// behind, whoever else works on the machine.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn processes_mentioning(text: &str) -> Result<BTreeSet<String>> {
+    let ancestors = ancestors();
+    let mut found = BTreeSet::new();
+    for entry in list(Path::new("/proc"))? {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(pid) = name.parse::<u32>() else {
+            continue;
+        };
+        let mentions = |file: &str| {
+            let content = fs::read(entry.path().join(file)).unwrap_or_default();
+            String::from_utf8_lossy(&content).contains(text)
+        };
+        if !ancestors.contains(&pid) && ["cmdline", "environ", "cgroup"].into_iter().any(mentions) {
+            let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let words = String::from_utf8_lossy(&words).replace('\0', " ");
+            found.insert(format!("{pid} {}", words.trim_end()));
+        }
+    }
+    Ok(found)
+}
+
 /// This process, its parent, and so on up.
 fn ancestors() -> BTreeSet<u32> {
     let mut found = BTreeSet::new();

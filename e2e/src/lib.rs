@@ -3,6 +3,7 @@
 //! - [`trees`] builds and caches real root file systems, one per init system and defect;
 //! - [`digest`] proves that such a tree is the same to the byte as before;
 //! - [`console`] drives a program on a terminal as a person would, and looks at the screen;
+//! - [`process`] runs a program to its end, with a deadline;
 //! - [`host`] tells whether a test left anything behind on the machine it ran on.
 //!
 //! The kit knows nothing of repot itself. It never sleeps: it waits for events, with a
@@ -12,4 +13,5 @@
 pub mod console;
 pub mod digest;
 pub mod host;
+pub mod process;
 pub mod trees;

@@ -1,0 +1,12 @@
+//! repot, driven as a person would drive it, on real distributions.
+//!
+//! One binary, a module per capability. Every test has directories and machine names of its
+//! own, so that tests run beside each other and beside other users of the machine. They need
+//! root, and fail without it rather than pass without having looked.
+#![cfg(test)]
+#![forbid(unsafe_code)]
+
+mod boot;
+mod life;
+mod sandbox;
+mod session;

@@ -1,0 +1,253 @@
+//! One test's own repot: its directories, its machines, and the proof that nothing of them is left.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use repot_e2e::console::Console;
+use repot_e2e::digest::digest;
+use repot_e2e::host::{HostState, processes_mentioning};
+use repot_e2e::process::{self, Done};
+use repot_e2e::trees::Tree;
+use serde_json::Value;
+
+/// For one command that is not expected to take long. Generous: the machine may be loaded.
+pub const LONG: Duration = Duration::from_secs(90);
+/// For an answer that comes at once.
+pub const SHORT: Duration = Duration::from_secs(20);
+
+/// Directories of its own for one test; removes what is left of it when dropped.
+pub struct Sandbox {
+    dir: tempfile::TempDir,
+    id: String,
+    before: HostState,
+    bases: Vec<(PathBuf, String)>,
+    machines: AtomicU32,
+    is_checked: bool,
+}
+
+impl Sandbox {
+    /// # Errors
+    /// The test does not run as root, or repot cannot be built.
+    pub fn new() -> Result<Sandbox> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "the end-to-end tests boot machines, which needs root: run them as root (sudo -E cargo test)"
+        );
+        binary()?;
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let id = format!("e{}x{number}", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&format!("{id}-")).tempdir();
+        Ok(Sandbox {
+            dir: dir.context("making a directory")?,
+            id,
+            before: HostState::capture()?,
+            bases: Vec::new(),
+            machines: AtomicU32::new(0),
+            is_checked: false,
+        })
+    }
+
+    /// A place for files of the test.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where repot keeps things.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Where repot keeps what runs.
+    pub fn running(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    /// A name for a machine that nobody else uses.
+    pub fn name(&self) -> String {
+        let number = self.machines.fetch_add(1, Ordering::Relaxed);
+        format!("{}m{number}", self.id)
+    }
+
+    /// A tree that must be the same at the end.
+    ///
+    /// # Errors
+    /// It cannot be built or read.
+    pub fn base(&mut self, tree: Tree) -> Result<String> {
+        let path = tree.ensure()?;
+        if !self.bases.iter().any(|(known, _)| *known == path) {
+            self.bases.push((path.clone(), digest(&path)?));
+        }
+        utf8(&path)
+    }
+
+    /// `repot` with these arguments, not started yet.
+    pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        command
+            .args(args)
+            .env("REPOT_DATA_DIR", self.data())
+            .env("REPOT_RUN_DIR", self.running())
+            .env("TERM", "xterm")
+            .env_remove("REPOT_LOG");
+        Ok(command)
+    }
+
+    /// Runs `repot` with these arguments, without a terminal.
+    pub fn repot<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Done> {
+        process::run(&mut self.command(args)?, b"", LONG)
+    }
+
+    /// The same with something on standard input.
+    pub fn repot_with<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Result<Done> {
+        process::run(&mut self.command(args)?, input, LONG)
+    }
+
+    /// Runs `repot`, which must end with 0; what it printed.
+    pub fn ok<S: AsRef<OsStr> + std::fmt::Debug>(&self, args: &[S]) -> Result<String> {
+        self.expect(args, 0).map(|done| done.out())
+    }
+
+    /// Runs `repot`, which must end with this status.
+    pub fn expect<S: AsRef<OsStr> + std::fmt::Debug>(&self, args: &[S], code: i32) -> Result<Done> {
+        let done = self.repot(args)?;
+        ensure!(
+            done.code == code,
+            "repot {args:?}: expected status {code}, got {done}"
+        );
+        Ok(done)
+    }
+
+    /// Runs a command in a machine, which must end with 0; what it printed, without the last newline.
+    pub fn exec(&self, name: &str, command: &[&str]) -> Result<String> {
+        let output = self.ok(&[&["exec", name], command].concat())?;
+        Ok(output.trim_end_matches('\n').to_owned())
+    }
+
+    /// `repot` on a terminal.
+    pub fn console<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Console> {
+        Console::spawn(&self.command(args)?)
+    }
+
+    /// The machine's row of `repot list --json`.
+    pub fn row(&self, name: &str) -> Result<Option<Value>> {
+        let document: Value = serde_json::from_str(&self.ok(&["list", "--json"])?)?;
+        let machines = document["machines"]
+            .as_array()
+            .context("listing machines")?;
+        Ok(machines.iter().find(|row| row["name"] == name).cloned())
+    }
+
+    /// The state of a machine, empty if there is none.
+    pub fn state(&self, name: &str) -> Result<String> {
+        let row = self.row(name)?;
+        Ok(row
+            .and_then(|row| row["state"].as_str().map(str::to_owned))
+            .unwrap_or_default())
+    }
+
+    /// `repot status --json`.
+    pub fn status(&self, name: &str) -> Result<Value> {
+        Ok(serde_json::from_str(
+            &self.ok(&["status", name, "--json"])?,
+        )?)
+    }
+
+    /// Nothing of this test is left: no process, mount, cgroup, device, no run-time state; no kernel setting and
+    /// no base tree has changed. Call it last, when all machines have ended and been removed.
+    pub fn finish(mut self) -> Result<()> {
+        let mut left = Vec::new();
+        let gone = process::until("nothing of the test is left", SHORT, || {
+            left = self.leftovers()?;
+            Ok(left.is_empty())
+        });
+        gone.with_context(|| format!("left behind: {left:#?}"))?;
+        for (path, before) in &self.bases {
+            ensure!(
+                digest(path)? == *before,
+                "the tree {} has changed",
+                path.display()
+            );
+        }
+        self.is_checked = true;
+        Ok(())
+    }
+
+    fn leftovers(&self) -> Result<Vec<String>> {
+        let mut left: Vec<String> = processes_mentioning(&self.id)?.into_iter().collect();
+        let everything = HostState::diff(&self.before, &HostState::capture()?);
+        left.extend(everything.into_iter().filter(|line| {
+            let is_shared = line.contains(" sysctl ") || line.contains(" network device ");
+            is_shared || line.contains(&self.id)
+        }));
+        for dir in [self.running(), self.data().join("machines")] {
+            let Ok(entries) = std::fs::read_dir(&dir) else {
+                continue;
+            };
+            // Locks survive on purpose, else two commands could hold two files of one name.
+            let entries = entries
+                .flatten()
+                .filter(|entry| entry.file_name() != ".locks");
+            left.extend(entries.map(|entry| format!("+ file {}", entry.path().display())));
+        }
+        Ok(left)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // A test that failed half-way: its machines must not disturb the others.
+        if self.is_checked {
+            return;
+        }
+        for dir in [self.running(), self.data().join("machines")] {
+            for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if !name.starts_with('.') {
+                    let _ = self.repot(&["rm", "--force", &name]);
+                }
+            }
+        }
+    }
+}
+
+/// A path as a command's argument.
+pub fn utf8(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).context("reading a path")
+}
+
+/// The program under test: `$REPOT_BIN`, else built now, once per test process.
+pub fn binary() -> Result<&'static Path> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    match built {
+        Ok(path) => Ok(path),
+        Err(why) => bail!("building repot: {why}"),
+    }
+}
+
+fn build() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("REPOT_BIN").filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    // Where cargo puts the binary depends on its configuration, so it is asked.
+    command
+        .args(["build", "--package", "repot", "--message-format", "json"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let done = process::run(&mut command, b"", Duration::from_secs(1800))?;
+    ensure!(done.code == 0, "cargo build: {}", done.err());
+    let output = done.out();
+    let executables = output.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        (message["target"]["name"] == "repot").then_some(())?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    executables.last().context("finding the built repot")
+}
