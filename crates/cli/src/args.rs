@@ -18,7 +18,7 @@ use std::path::PathBuf;
     propagate_version = true
 )]
 #[command(
-    after_help = "Detach from a machine's terminal: ^] three times within a second.\n\nEnvironment: REPOT_DATA_DIR, REPOT_RUN_DIR (where things are kept), REPOT_LOG (debug output, e.g. debug).\nExit codes: 0 done, 1 findings or forced, 2 usage, 3 failure; run, exec, shell and login pass the program's status\nthrough (128+n for a signal) and use 125 to 127 for failures of their own."
+    after_help = "Detach from a machine's terminal: ^] three times within a second.\n\nEnvironment: REPOT_DATA_DIR, REPOT_RUN_DIR (where things are kept).\nExit codes: 0 done, 1 findings or forced, 2 usage, 3 failure; run, exec, shell and login pass the program's status through (128+n for a signal) and use 125 to 127 for failures of their own."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -159,7 +159,7 @@ pub(crate) struct Boot {
     pub(crate) timeout: u64,
     #[command(flatten)]
     pub(crate) writes: Writes,
-    /// Start this program of the tree, with these arguments, as init
+    /// Start this program of the tree, with these arguments, as init; write it after SOURCE
     #[arg(long, num_args = 1.., value_names = ["PATH", "ARGS"])]
     pub(crate) init: Vec<String>,
     /// Start it below a stub init instead of as PID 1
