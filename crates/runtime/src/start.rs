@@ -172,18 +172,18 @@ impl Connection {
         })
     }
 
-    /// Waits until the machine goes down to come up again.
+    /// Waits until the machine has gone down and its next first process runs.
     ///
     /// # Errors
     /// As [`Self::wait_ready`].
     pub fn wait_reboot(&self, timeout: Option<Duration>) -> Result<Waited> {
         self.wait(timeout, |event| match event {
-            Event::Rebooting => Some(Waited::Ready(Ready {
-                how: "rebooting".into(),
+            Event::Started => Some(Waited::Ready(Ready {
+                how: "restarted".into(),
                 after_ms: 0,
             })),
             Event::Ended(status) => Some(Waited::Ended(status)),
-            Event::Ready(_) | Event::Output(_) | Event::Started | Event::Failed(_) => None,
+            Event::Ready(_) | Event::Output(_) | Event::Rebooting | Event::Failed(_) => None,
         })
     }
 

@@ -9,7 +9,10 @@ use crate::stdio::Stdio;
 use repot_model::{MachineName, RuntimeState, Signal, Status, StopAction, StopProtocol};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long an init is given before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(6);
 
 /// How a stop went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +40,16 @@ pub fn power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> 
     let connection = Connection::open(dirs, name)?;
     connection.announce_stop(false)?;
     let timeout = timeout.unwrap_or_else(|| patience(&needs.power_off));
-    let asked = ask(&state, &needs.power_off);
-    match connection.wait_end(Some(timeout))? {
-        Waited::Ended(status) => return Ok(Stopped::Clean(status)),
-        Waited::Ready(_) | Waited::TimedOut => {}
+    let deadline = Instant::now() + timeout;
+    let mut asked = ask(&state, &needs.power_off);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match connection.wait_end(Some(left.min(ASK_AGAIN)))? {
+            Waited::Ended(status) => return Ok(Stopped::Clean(status)),
+            Waited::Ready(_) | Waited::TimedOut if left <= ASK_AGAIN => break,
+            // An init that is still booting may not have heard: runit takes requests only when all services are started.
+            Waited::Ready(_) | Waited::TimedOut => asked = ask(&state, &needs.power_off).or(asked),
+        }
     }
     let why = match asked {
         Ok(how) => format!(

@@ -487,6 +487,7 @@ impl<'a> Supervisor<'a> {
         self.state.booted_s = now_s();
         self.state.boots += 1;
         self.write_state();
+        self.broadcast(&Event::Started, |_| true);
         Ok(())
     }
 
