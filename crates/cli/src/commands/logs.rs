@@ -5,6 +5,7 @@ use crate::output;
 use anyhow::anyhow;
 use repot_model::{BootSpec, HintExt, Overlay};
 use repot_runtime::{Connection, Dirs, SessionEnd, follow, registry};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 pub(crate) fn run(args: &Logs) -> anyhow::Result<u8> {
@@ -22,7 +23,12 @@ pub(crate) fn run(args: &Logs) -> anyhow::Result<u8> {
     if log.is_empty() && running.is_none() {
         return Err(anyhow!("{} has no console log: it was never booted", args.name).into());
     }
-    output::text(&String::from_utf8_lossy(tail(&log, args.lines)));
+    let shown = tail(&log, args.lines);
+    if std::io::stdout().is_terminal() {
+        output::raw(&output::replay(shown));
+    } else {
+        output::raw(shown);
+    }
     if args.follow && running.is_some() {
         let connection = Connection::open(&dirs, &args.name)?;
         return Ok(match follow(&connection)? {
