@@ -48,16 +48,28 @@ pub(crate) fn edits(
     facts: &Facts,
     environment: &Environment,
     payload: &Payload,
-) -> Vec<Edit> {
+) -> anyhow::Result<Vec<Edit>> {
     let mut edits = Vec::new();
-    edits.extend(timezone(root, &environment.timezone));
+    edits.extend(timezone(root, &environment.timezone)?);
+    edits.extend(hostname(root, environment.hostname.as_deref()));
     if environment.network == NetworkArg::Host {
         edits.extend(resolv_conf(root));
     }
     if let Payload::Init { argv: None, .. } = payload {
         edits.extend(busybox_inittab(root, facts));
     }
-    edits
+    Ok(edits)
+}
+
+/// A host name that the user asked for: most inits set the one in the file, whatever the machine was given.
+fn hostname(root: &RootRead, wish: Option<&str>) -> Option<Edit> {
+    let name = wish?;
+    let why = format!("--hostname {name}: the init would set the tree's own");
+    is_plain_dir(root, "/etc").then(|| Edit {
+        path: "/etc/hostname".into(),
+        content: Content::Text(format!("{name}\n")),
+        why,
+    })
 }
 
 /// Without an inittab, busybox offers a shell on the console instead of a login (busybox, init/init.c, `parse_inittab`). What
@@ -89,26 +101,34 @@ fn busybox_inittab(root: &RootRead, facts: &Facts) -> Option<Edit> {
 }
 
 /// The host's time zone, as nspawn's `--timezone=auto` gives it, but only to a tree that has none of its own.
-fn timezone(root: &RootRead, wish: &str) -> Option<Edit> {
+fn timezone(root: &RootRead, wish: &str) -> anyhow::Result<Option<Edit>> {
     let zone = match wish {
-        "keep" => return None,
-        "auto" if root.symlink_metadata("/etc/localtime").is_ok() => return None,
+        "keep" => return Ok(None),
+        "auto" if root.symlink_metadata("/etc/localtime").is_ok() => return Ok(None),
         "auto" => {
-            let link = std::fs::read_link("/etc/localtime").ok()?;
-            link.to_str()?.split_once("/zoneinfo/")?.1.to_owned()
+            let link = std::fs::read_link("/etc/localtime").unwrap_or_default();
+            let zone = link.to_str().and_then(|link| link.split_once("/zoneinfo/"));
+            let Some((_, zone)) = zone else {
+                return Ok(None);
+            };
+            zone.to_owned()
         }
         zone => zone.to_owned(),
     };
     let file = format!("/usr/share/zoneinfo/{zone}");
     // Neither a dangling link nor one that leaves the database.
     if zone.contains("..") || !root.is_file(&file) || !is_plain_dir(root, "/etc") {
-        return None;
+        if wish == "auto" {
+            return Ok(None);
+        }
+        anyhow::bail!("--timezone {zone}: the tree has no {file}");
     }
-    Some(Edit {
+    let why = format!("time zone {zone} (--timezone {wish})");
+    Ok(Some(Edit {
         path: "/etc/localtime".into(),
         content: Content::Link(file),
-        why: format!("time zone {zone} (--timezone {wish})"),
-    })
+        why,
+    }))
 }
 
 /// With the host's network, the host's name servers; not its stub on 127.0.0.53, which may listen for the host only.

@@ -50,6 +50,26 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
+    /// Whether it makes or touches machines.
+    pub(crate) fn needs_root(&self) -> bool {
+        match self {
+            Self::Inspect(_)
+            | Self::Generate(_)
+            | Self::Import(_)
+            | Self::Images(_)
+            | Self::List(_) => false,
+            Self::Boot(args) => !args.dry_run,
+            Self::Run(args) => !args.dry_run,
+            Self::Attach(_)
+            | Self::Login(_)
+            | Self::Shell(_)
+            | Self::Exec(_)
+            | Self::Status(_)
+            | Self::Logs(_) => true,
+            Self::Stop(_) | Self::Reboot(_) | Self::Kill(_) | Self::Rm(_) => true,
+        }
+    }
+
     /// Whether the exit status is that of a program in the machine.
     pub(crate) fn passes_status(&self) -> bool {
         match self {
@@ -145,8 +165,8 @@ pub(crate) struct Boot {
     /// What to boot
     #[arg(add = ArgValueCompleter::new(complete::sources))]
     pub(crate) source: String,
-    /// Arguments for the init
-    #[arg(last = true, value_name = "INIT-ARGS")]
+    /// Arguments for the init, those with dashes after --
+    #[arg(value_name = "INIT-ARGS")]
     pub(crate) init_args: Vec<String>,
     /// Name of the machine; without it, one is made from SOURCE
     #[arg(long, short = 'n')]
@@ -159,9 +179,9 @@ pub(crate) struct Boot {
     pub(crate) timeout: u64,
     #[command(flatten)]
     pub(crate) writes: Writes,
-    /// Start this program of the tree, with these arguments, as init; write it after SOURCE
-    #[arg(long, num_args = 1.., value_names = ["PATH", "ARGS"])]
-    pub(crate) init: Vec<String>,
+    /// Start this program of the tree as init; its arguments follow SOURCE
+    #[arg(long, value_name = "PATH")]
+    pub(crate) init: Option<String>,
     /// Start it below a stub init instead of as PID 1
     #[arg(long)]
     pub(crate) as_pid2: bool,

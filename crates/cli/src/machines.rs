@@ -168,7 +168,7 @@ pub(crate) fn spec(start: Start<'_>, make: bool) -> anyhow::Result<BootSpec> {
     if make && let Overlay::Kept { dir } = &overlay {
         registry::make_private_dir(dir)?;
     }
-    let adaptations = adapt::edits(root, facts, environment, &payload);
+    let adaptations = adapt::edits(root, facts, environment, &payload)?;
     let mut layers = Vec::new();
     let mut notes = Vec::new();
     if !adaptations.is_empty() {

@@ -12,6 +12,7 @@ mod sources;
 
 use args::{Cli, Verb};
 use clap::{CommandFactory, Parser};
+use repot_model::Hinted;
 use std::process::ExitCode;
 
 /// Exit codes besides those that `run`, `exec`, `shell` and `login` pass through. Documented in the man page.
@@ -48,10 +49,23 @@ fn main() -> ExitCode {
         )
         .init();
     let passes_status = cli.verb.passes_status();
+    if cli.verb.needs_root() && !rustix::process::geteuid().is_root() {
+        return ExitCode::from(output::error(&not_root(), passes_status));
+    }
     match run(cli.verb) {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(output::error(&error, passes_status)),
     }
+}
+
+/// Machines of other users are to come; until then, better a clear word than a failing step.
+fn not_root() -> anyhow::Error {
+    let source = anyhow::anyhow!("only root can run machines so far").into();
+    Hinted {
+        hint: "try again with sudo".into(),
+        source,
+    }
+    .into()
 }
 
 fn run(verb: Verb) -> anyhow::Result<u8> {

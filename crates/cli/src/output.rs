@@ -20,12 +20,12 @@ pub(crate) fn raw(bytes: &[u8]) {
 
 /// Prints a line to standard output.
 pub(crate) fn line(line: impl AsRef<str>) {
-    let _ = writeln!(std::io::stdout().lock(), "{}", line.as_ref());
+    let _ = writeln!(std::io::stdout().lock(), "{}", harmless(line.as_ref()));
 }
 
 /// Prints a message about what happens to standard error, where it does not mix with results.
 pub(crate) fn note(note: impl AsRef<str>) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", note.as_ref());
+    let _ = writeln!(std::io::stderr().lock(), "{}", harmless(note.as_ref()));
 }
 
 /// Prints a document as JSON.
@@ -60,12 +60,20 @@ pub(crate) fn error(error: &anyhow::Error, passes_status: bool) -> u8 {
     }
 }
 
-/// Messages may quote names from a tree: nothing in them may drive the terminal.
 fn printable(cause: impl ToString) -> String {
-    cause
-        .to_string()
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+    harmless(&cause.to_string().replace(['\n', '\r'], " "))
+}
+
+/// Texts may quote names from a tree: nothing in them may drive the terminal.
+fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && !matches!(c, '\n' | '\r' | '\t') {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
         .collect()
 }
 

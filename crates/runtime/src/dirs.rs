@@ -19,7 +19,7 @@ impl Dirs {
         let var = |name: &str| {
             std::env::var_os(name)
                 .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
+                .map(|path| std::path::absolute(&path).unwrap_or_else(|_| path.into()))
         };
         let is_root = rustix::process::geteuid().is_root();
         let uid = rustix::process::geteuid().as_raw();

@@ -9,7 +9,7 @@ use crate::registry::{self, MachineLock};
 use crate::stdio::Pump;
 use crate::step::Inputs;
 use crate::terminal::{Remote, SessionEnd, session};
-use repot_model::{BootSpec, MachineState, RuntimeState, STATE_VERSION};
+use repot_model::{BootSpec, MachineState, Overlay, RuntimeState, STATE_VERSION};
 use repot_sys::SignalSet;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -29,6 +29,9 @@ pub fn run_in_foreground(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> Res
     registry::make_private_dir(&dir)?;
     let result = run(dirs, spec);
     let removed = std::fs::remove_dir_all(&dir).at("removing", dir);
+    if spec.root.overlay == Overlay::Ephemeral {
+        let _ = std::fs::remove_dir_all(dirs.machine(&spec.name));
+    }
     drop(lock);
     let status = result?;
     removed.map(|()| status)

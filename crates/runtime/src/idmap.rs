@@ -103,7 +103,16 @@ pub(crate) fn detached_mount(
         attr.clear |= MountAttr::NOSUID | MountAttr::NOEXEC | MountAttr::NODEV;
         attr.clear |= if read_only { 0 } else { MountAttr::RDONLY };
     }
-    mount_setattr(mount.as_fd(), attr)?;
+    mount_setattr(mount.as_fd(), attr)
+        .map_err(|error| error.errno)
+        .at(
+            if userns.is_some() {
+                "ID-mapping"
+            } else {
+                "setting the flags of"
+            },
+            path,
+        )?;
     Ok(mount)
 }
 
@@ -165,6 +174,9 @@ pub(crate) fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
 /// # Errors
 /// The reason, in words for the user, why a machine on these paths has to run without a user namespace.
 pub fn probe(idmap: &IdMap, paths: &[&Path]) -> std::result::Result<(), String> {
+    if kernel_version() < (5, 19) {
+        return Err("overlayfs above ID-mapped layers needs Linux 5.19".into());
+    }
     let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| errno.to_string())?;
     let child = clone_process(Namespaces::USER)
@@ -186,6 +198,16 @@ pub fn probe(idmap: &IdMap, paths: &[&Path]) -> std::result::Result<(), String> 
         let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
     }
     result
+}
+
+/// Major and minor version of the running kernel.
+fn kernel_version() -> (u32, u32) {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn probe_in(pid: i32, idmap: &IdMap, paths: &[&Path]) -> std::result::Result<(), String> {

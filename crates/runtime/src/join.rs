@@ -25,14 +25,16 @@ use std::os::fd::{AsFd, OwnedFd};
 /// What to run in a machine.
 #[derive(Debug)]
 pub struct Join {
-    /// argv; argv[0] is looked up in `PATH` of `env` if it holds no slash and `program` is not given.
+    /// argv; its first is looked up in `PATH` of `env` if it holds no slash and `program` is not given.
     pub argv: Vec<String>,
     /// The program, if it is not `argv[0]` (a login shell is called `-bash`).
     pub program: Option<String>,
     /// The whole environment.
     pub env: Vec<(String, String)>,
-    /// Working directory; `/` if it cannot be entered.
+    /// Working directory.
     pub cwd: String,
+    /// Whether `/` will do if it cannot be entered: a home directory may be missing.
+    pub cwd_or_root: bool,
     /// User ID in the machine.
     pub uid: u32,
     /// Primary group ID in the machine.
@@ -329,8 +331,9 @@ fn settle(join: &Join, prepared: &Prepared, socket: &OwnedFd) -> std::result::Re
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     }
-    if rustix::process::chdir(&prepared.cwd).is_err() {
-        rustix::process::chdir(c"/")?;
+    match rustix::process::chdir(&prepared.cwd) {
+        Err(_) if join.cwd_or_root => rustix::process::chdir(c"/")?,
+        other => other?,
     }
     repot_sys::reset_signals();
     Ok(())

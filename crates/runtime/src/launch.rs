@@ -276,6 +276,14 @@ fn mounts(
             MountKind::Bind,
         ))?);
     }
+    if step::shares_sys(spec) {
+        mounts.push(or_bind(idmap::detached_mount(
+            Path::new("/sys"),
+            None,
+            true,
+            MountKind::Bind,
+        ))?);
+    }
     Ok(mounts)
 }
 
@@ -407,8 +415,5 @@ fn child(pid1: Pid1, prepared: &Prepared, socket: OwnedFd) {
 fn start_program(prepared: &Prepared) -> Errno {
     repot_sys::reset_signals();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    match prepared.argv.first() {
-        Some(program) => repot_sys::exec(program, &prepared.argv, &prepared.env).errno,
-        None => Errno::NOENT,
-    }
+    crate::stub::exec_in_path(&prepared.argv, &prepared.env)
 }

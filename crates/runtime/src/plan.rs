@@ -121,6 +121,7 @@ pub fn plan(request: Request, facts: &Facts, payload: Payload) -> BootSpec {
         format!("writes: {}", describe_overlay(&request.overlay)),
         "the tree itself is changed only when asked (--in-place)".into(),
     );
+    let is_host = matches!(request.idmap, IdMap::Host { .. });
     BootSpec {
         version: SPEC_VERSION,
         hostname: request.name.as_str().to_owned(),
@@ -142,6 +143,8 @@ pub fn plan(request: Request, facts: &Facts, payload: Payload) -> BootSpec {
         tmpfs: request.tmpfs,
         capabilities: DEFAULT_CAPABILITIES
             .iter()
+            // Without a user namespace, a device node that root makes is a device.
+            .filter(|name| !(is_host && **name == "MKNOD"))
             .map(|name| (*name).to_owned())
             .collect(),
         needs,

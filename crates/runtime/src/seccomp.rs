@@ -95,6 +95,8 @@ fn with_x86(native: Vec<Instruction>, calls: &[Call], errno: u32) -> Vec<Instruc
     const LOAD: u16 = 0x20;
     const JUMP: u16 = 0x05;
     const JUMP_IF_EQUAL: u16 = 0x15;
+    const JUMP_IF_SET: u16 = 0x45;
+    const X32_BIT: u32 = 0x4000_0000;
     const RETURN: u16 = 0x06;
     const NUMBER_AT: u32 = 0;
     const ARCH_AT: u32 = 4;
@@ -102,6 +104,13 @@ fn with_x86(native: Vec<Instruction>, calls: &[Call], errno: u32) -> Vec<Instruc
     const RET_ALLOW: u32 = 0x7fff_0000;
     const RET_ERRNO: u32 = 0x0005_0000;
     let op = |code, jt, jf, k| Instruction { code, jt, jf, k };
+    // Calls of the x32 ABI carry the native architecture and a bit in the number; no list knows them, so none passes.
+    let x32 = [
+        op(LOAD, 0, 0, NUMBER_AT),
+        op(JUMP_IF_SET, 0, 1, X32_BIT),
+        op(RETURN, 0, 0, RET_ERRNO | ENOSYS),
+    ];
+    let native: Vec<Instruction> = x32.into_iter().chain(native).collect();
     let native_length = u32::try_from(native.len()).unwrap_or(u32::MAX);
     let mut program = vec![
         op(LOAD, 0, 0, ARCH_AT),

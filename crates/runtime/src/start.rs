@@ -68,6 +68,8 @@ pub fn start(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> Result<Connecti
         .arg("supervise")
         .arg(spec.name.as_str())
         .args(fds)
+        .env("REPOT_DATA_DIR", &dirs.data)
+        .env("REPOT_RUN_DIR", &dirs.run)
         .current_dir("/");
     command
         .stdin(document)
@@ -94,6 +96,8 @@ pub fn supervisor_main(lock_fd: RawFd, client_fd: RawFd) -> Result<()> {
             .ok_or_else(|| Error::Supervisor("this command is for repot's own use".into()))
     };
     let (lock, starter) = (inherited(lock_fd)?, inherited(client_fd)?);
+    // A descriptor that the caller left open, such as the end of a pipe, would stay open as long as the machine runs.
+    let _ = repot_sys::close_all_but(&[lock.as_fd(), starter.as_fd()]);
     let _ = rustix::process::setsid();
     // The kernel would call it "exe", after the link that it was started by.
     let _ = rustix::thread::set_name(c"repot-machine");

@@ -196,6 +196,7 @@ fn run(state: &RuntimeState, argv: &[String]) -> Result<u8> {
                 ("HOME".into(), "/root".into()),
             ],
             cwd: "/".into(),
+            cwd_or_root: true,
             uid: 0,
             gid: 0,
             groups: Vec::new(),

@@ -6,6 +6,7 @@
 
 use crate::error::{Result, last};
 use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 /// Replaces this process. Returns only if that fails.
@@ -41,6 +42,20 @@ pub fn close_from(first: u32) -> Result<()> {
     for fd in open_descriptors(first)? {
         // SAFETY: as above; an already closed number (that of the listing itself) only gives EBADF.
         unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
+/// Closes every descriptor but the three standard ones and these.
+///
+/// # Errors
+/// `/proc/self/fd` cannot be read.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    for fd in open_descriptors(3)? {
+        if keep.iter().all(|kept| kept.as_raw_fd() != fd) {
+            // SAFETY: the caller vouches that nothing of this process uses other descriptors: it has just started.
+            unsafe { libc::close(fd) };
+        }
     }
     Ok(())
 }

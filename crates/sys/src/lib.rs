@@ -13,7 +13,7 @@ mod seccomp;
 mod signals;
 
 pub use error::{Error, Result};
-pub use exec::{cloexec_from, close_from, exec, exit_now, new_session_keyring};
+pub use exec::{cloexec_from, close_all_but, close_from, exec, exit_now, new_session_keyring};
 pub use idmap::{MountAttr, mount_setattr};
 pub use net::loopback_up;
 pub use process::{

@@ -1,12 +1,12 @@
 //! `repot boot`: SOURCE to a running machine, attached to its console or ready in the background.
 
-use crate::args::{Boot, EngineArg};
+use crate::args::{Boot, EngineArg, UserNamespace};
 use crate::machines::{self, Start};
 use crate::{exit, output, sources};
 use anyhow::{anyhow, bail};
 use repot_model::{
-    BootSpec, Facts, GettyKind, HintExt, MachineName, MachineRecord, Needs, PasswordState, Pid1,
-    Status,
+    BootSpec, Facts, GettyKind, HintExt, Hinted, IdMap, MachineName, MachineRecord, Needs,
+    PasswordState, Pid1, Status,
 };
 use repot_runtime::plan::Payload;
 use repot_runtime::{Connection, Dirs, SessionEnd, Waited, attach, registry, start};
@@ -19,7 +19,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     let tree = sources::resolve(&dirs, &args.source)?;
     let candidate = machines::candidate(&dirs, &tree, args.name.as_ref(), &args.writes)?;
     let record = &candidate.record;
-    let (root, facts) = machines::inspect(&record.base, args.init.first().map(String::as_str))?;
+    let (root, facts) = machines::inspect(&record.base, args.init.as_deref())?;
     machines::check_arch(&facts)?;
     let payload = payload(&mut args, &facts, &tree.source)?;
     let make_start = |payload| Start {
@@ -45,6 +45,12 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         forget(&dirs, record);
     }
     let connection = started?;
+    if let (IdMap::Host { reason }, UserNamespace::Auto) = (&spec.idmap, args.environment.userns) {
+        output::note(format!(
+            "repot: {} runs without a user namespace, root in it is the host's root: {reason}",
+            record.name
+        ));
+    }
     if args.detach {
         return wait(&connection, record, Duration::from_secs(args.timeout));
     }
@@ -57,21 +63,13 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
 
 /// The init to start and what it needs.
 fn payload(args: &mut Boot, facts: &Facts, source: &str) -> anyhow::Result<Payload> {
-    let mut argv = std::mem::take(&mut args.init);
-    if let Some(path) = argv.first().filter(|path| !path.starts_with('/')) {
+    if let Some(path) = args.init.as_ref().filter(|path| !path.starts_with('/')) {
         bail!("--init {path}: write the absolute path that the program has in the tree");
     }
     let needs = repot_doctor::needs(facts).ok_or_else(|| no_init(facts, source))?;
     let extra = std::mem::take(&mut args.init_args);
-    // A name alone means that program as its init would be started anyway.
-    if argv.len() <= 1 && extra.is_empty() {
-        return Ok(init(needs, None));
-    }
-    if argv.len() <= 1 {
-        argv.clone_from(&needs.argv);
-    }
-    argv.extend(extra);
-    Ok(init(needs, Some(argv)))
+    let argv = (!extra.is_empty()).then(|| needs.argv.iter().cloned().chain(extra).collect());
+    Ok(init(needs, argv))
 }
 
 fn init(needs: Needs, argv: Option<Vec<String>>) -> Payload {
@@ -92,10 +90,11 @@ fn no_init(facts: &Facts, source: &str) -> anyhow::Error {
     let hint = format!(
         "`repot run {source}` opens a shell in it; to boot it, install an init there (in Debian: apt-get install systemd-sysv), or name one with --init"
     );
-    match Err::<(), _>(anyhow!(text)).hint(hint) {
-        Err(hinted) => hinted.into(),
-        Ok(()) => anyhow!("no init"),
+    Hinted {
+        hint,
+        source: anyhow!(text).into(),
     }
+    .into()
 }
 
 fn pid1(mut spec: BootSpec, as_pid2: bool) -> BootSpec {
@@ -106,16 +105,18 @@ fn pid1(mut spec: BootSpec, as_pid2: bool) -> BootSpec {
 }
 
 fn busy(error: repot_runtime::Error, name: &MachineName) -> anyhow::Error {
-    let hint = match error {
-        repot_runtime::Error::AlreadyRunning(_) => format!(
+    let hint = if matches!(error, repot_runtime::Error::AlreadyRunning(_)) {
+        format!(
             "`repot attach {name}` shows its console, `repot login {name}` logs in; --name starts another machine"
-        ),
-        _ => format!("`repot status {name}` tells more"),
+        )
+    } else {
+        format!("`repot status {name}` tells more")
     };
-    match Err::<(), _>(error).hint(hint) {
-        Err(hinted) => hinted.into(),
-        Ok(()) => anyhow!("busy"),
+    Hinted {
+        hint,
+        source: error.into(),
     }
+    .into()
 }
 
 /// A machine that never ran leaves no record.

@@ -16,6 +16,7 @@ pub(crate) fn run(args: Exec) -> anyhow::Result<u8> {
         env: running.environment(&user, &args.env)?,
         argv: args.command,
         program: None,
+        cwd_or_root: args.workdir.is_none(),
         cwd: args.workdir.unwrap_or_else(|| user.home.clone()),
         uid: user.uid,
         gid: user.gid,

@@ -68,6 +68,7 @@ fn command(running: &Running) -> anyhow::Result<Join> {
             program: None,
             env: running.environment(&root, &[])?,
             cwd: "/".into(),
+            cwd_or_root: true,
             uid: 0,
             gid: 0,
             groups: Vec::new(),

@@ -20,8 +20,11 @@ pub(crate) fn run(args: &Logs) -> anyhow::Result<u8> {
         Some(state) => read(&dirs, &state.spec),
         None => read_from(dirs.machine(&args.name)),
     };
-    if log.is_empty() && running.is_none() {
-        return Err(anyhow!("{} has no console log: it was never booted", args.name).into());
+    if log.is_empty() && running.is_none() && registry::last_run(&dirs, &args.name).is_none() {
+        return Err(anyhow!(
+            "{} has no console log: it was never booted",
+            args.name
+        ));
     }
     let shown = tail(&log, args.lines);
     if std::io::stdout().is_terminal() {

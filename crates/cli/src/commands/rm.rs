@@ -12,10 +12,13 @@ use std::path::Path;
 pub(crate) fn run(args: &Rm) -> anyhow::Result<u8> {
     let dirs = Dirs::from_env();
     registry::collect_garbage(&dirs)?;
+    let mut code = 0;
     for name in &args.names {
-        one(&dirs, name, args.force)?;
+        if let Err(error) = one(&dirs, name, args.force) {
+            code = crate::output::error(&error, false);
+        }
     }
-    Ok(0)
+    Ok(code)
 }
 
 fn one(dirs: &Dirs, name: &MachineName, force: bool) -> anyhow::Result<()> {

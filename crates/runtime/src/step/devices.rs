@@ -3,7 +3,7 @@
 use super::plan::{Inputs, cstring, path_cstring};
 use super::{Held, Mount, Step};
 use crate::error::Result;
-use repot_model::{BootSpec, IdMap, Network};
+use repot_model::BootSpec;
 use rustix::mount::MountFlags;
 use std::ffi::CStr;
 
@@ -31,14 +31,12 @@ const LINKS: &[(&CStr, &CStr)] = &[
 #[derive(Debug)]
 pub(super) struct HeldPaths {
     nodes: Vec<(Held, &'static CStr)>,
-    /// The host's `/sys`, if the machine has to share it.
-    pub(super) sys: Option<Held>,
     /// The socket for `READY=1`.
     pub(super) notify: Option<Held>,
 }
 
 /// Adds the steps that open what is needed of the host.
-pub(super) fn hold(spec: &BootSpec, inputs: &Inputs, steps: &mut Vec<Step>) -> Result<HeldPaths> {
+pub(super) fn hold(inputs: &Inputs, steps: &mut Vec<Step>) -> Result<HeldPaths> {
     let mut number = 0;
     let mut next = |path: &CStr, steps: &mut Vec<Step>| {
         let held = Held(number);
@@ -54,15 +52,11 @@ pub(super) fn hold(spec: &BootSpec, inputs: &Inputs, steps: &mut Vec<Step>) -> R
         .iter()
         .map(|path| (next(path, steps), *path))
         .collect();
-    // sysfs shows the devices of a network namespace, so it cannot be mounted by a user namespace that does not own that
-    // (user_namespaces(7)); the host's is bound then.
-    let shares_sys = spec.network == Network::Host && !matches!(spec.idmap, IdMap::Host { .. });
-    let sys = shares_sys.then(|| next(c"/sys", steps));
     let notify = match &inputs.notify_socket {
         Some(path) => Some(next(&path_cstring(path)?, steps)),
         None => None,
     };
-    Ok(HeldPaths { nodes, sys, notify })
+    Ok(HeldPaths { nodes, notify })
 }
 
 /// Adds the steps that fill `/dev`.

@@ -1,7 +1,7 @@
 //! Steps that mount `/proc`, `/sys`, `/run` and what the user asked for, and that protect what would reach the host.
 
 use super::devices::HeldPaths;
-use super::plan::{Inputs, cstring, path_cstring};
+use super::plan::{Inputs, cstring, path_cstring, shares_sys};
 use super::{Handed, Mount, Step};
 use crate::error::Result;
 use repot_model::{BootSpec, CgroupVersion, Network};
@@ -141,22 +141,19 @@ pub(super) fn protect_proc(spec: &BootSpec, steps: &mut Vec<Step>) {
 
 /// `/sys` read-only, which tells udev, networkd and others of systemd that this is a container (Container Interface,
 /// "Execution Environment", point 2); and the cgroup tree that this init knows.
-pub(super) fn sys(spec: &BootSpec, held: &HeldPaths, steps: &mut Vec<Step>) {
+pub(super) fn sys(spec: &BootSpec, first_handed: usize, steps: &mut Vec<Step>) {
     steps.push(dir(c"/sys", 0o555));
-    match held.sys {
-        Some(sys) => {
-            steps.push(Step::BindHeld {
-                held: sys,
-                at: c"/sys".into(),
-                recursive: true,
-            });
-            steps.push(Step::Rebind {
-                at: c"/sys".into(),
-                flags: PLAIN | MountFlags::RDONLY,
-                optional: false,
-            });
-        }
-        None => steps.push(mount(c"sysfs", c"/sys", PLAIN | MountFlags::RDONLY, c"")),
+    if shares_sys(spec) {
+        // Read-only with all that is mounted below it, by the parent: a part of it cannot be bound, since what it covers would
+        // show (mount_namespaces(7), "locked").
+        let handed = Handed(first_handed + spec.binds.len());
+        steps.push(Step::Attach {
+            handed,
+            instead: c"/sys".into(),
+            at: c"/sys".into(),
+        });
+    } else {
+        steps.push(mount(c"sysfs", c"/sys", PLAIN | MountFlags::RDONLY, c""));
     }
     match spec.cgroup.version {
         CgroupVersion::V2 => steps.push(mount(c"cgroup2", c"/sys/fs/cgroup", PLAIN, c"")),
@@ -182,6 +179,13 @@ pub(super) fn extra(
 ) -> Result<()> {
     for (number, bind) in spec.binds.iter().enumerate() {
         let at = cstring(bind.guest_path.as_str())?;
+        if let Some((parent, _)) = bind
+            .guest_path
+            .rsplit_once('/')
+            .filter(|(parent, _)| !parent.is_empty())
+        {
+            steps.push(dir(&cstring(parent)?, 0o755));
+        }
         steps.push(match inputs.bind_is_dir.get(number) {
             Some(false) => Step::File {
                 path: at.clone(),

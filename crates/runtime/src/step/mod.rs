@@ -8,6 +8,7 @@ mod privileges;
 mod root;
 mod run;
 
+pub(crate) use plan::shares_sys;
 pub use plan::{Inputs, steps};
 pub use privileges::{DEFAULT_CAPABILITIES, capability_set};
 pub(crate) use run::{Context, Report, keep_capabilities};

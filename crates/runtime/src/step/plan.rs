@@ -2,7 +2,7 @@
 
 use super::{Step, devices, filesystems, privileges, root};
 use crate::error::Result;
-use repot_model::{BootSpec, Network, Pid1};
+use repot_model::{BootSpec, IdMap, Network, Pid1};
 use std::ffi::CString;
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub struct Inputs {
 }
 
 /// The steps of the child, in order. The mounts that the parent hands over are, in this order: the base, the layers, the
-/// place for writes (but for `--in-place`), the binds.
+/// place for writes (but for `--in-place`), the binds, the host's `/sys` if [`shares_sys`].
 ///
 /// # Errors
 /// A path in the spec holds a NUL byte, or a capability is unknown.
@@ -28,7 +28,7 @@ pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
     let mut steps = vec![Step::PrivateMounts];
     // Everything of the host that is needed later is opened before anything is covered, and as long as this process is
     // still the host's root: directories on the way may be closed to others.
-    let held = devices::hold(spec, inputs, &mut steps)?;
+    let held = devices::hold(inputs, &mut steps)?;
     root::staging(inputs, &mut steps)?;
     steps.extend([
         Step::BecomeRoot,
@@ -42,7 +42,7 @@ pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
     devices::steps(spec, &held, &mut steps)?;
     filesystems::run(spec, inputs, &held, &mut steps);
     filesystems::protect_proc(spec, &mut steps);
-    filesystems::sys(spec, &held, &mut steps);
+    filesystems::sys(spec, handed, &mut steps);
     filesystems::extra(spec, inputs, handed, &mut steps)?;
     steps.push(Step::Hostname {
         name: spec.hostname.clone(),
@@ -80,4 +80,10 @@ pub(super) fn cstring(text: impl Into<Vec<u8>>) -> Result<CString> {
 pub(super) fn path_cstring(path: &std::path::Path) -> Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     cstring(path.as_os_str().as_bytes())
+}
+
+/// Whether the machine has to see the host's `/sys`. It shows the devices of a network namespace, so a user namespace that
+/// does not own that may not mount one (user_namespaces(7)).
+pub(crate) fn shares_sys(spec: &BootSpec) -> bool {
+    spec.network == Network::Host && !matches!(spec.idmap, IdMap::Host { .. })
 }

@@ -60,7 +60,7 @@ pub fn supervise(dirs: &Dirs, spec: BootSpec, lock: OwnedFd, starter: OwnedFd) -
             Ok(())
         }
         Err(error) => {
-            let _ = protocol::post(&starter, &Event::Failed(error.to_string()).encode());
+            let _ = protocol::post(&starter, &Event::Failed(chain(&error)).encode());
             Err(error)
         }
     }
@@ -469,7 +469,7 @@ impl<'a> Supervisor<'a> {
         }
         self.broadcast(&Event::Rebooting, |_| true);
         if let Err(error) = self.relaunch() {
-            self.broadcast(&Event::Failed(error.to_string()), |_| true);
+            self.broadcast(&Event::Failed(chain(&error)), |_| true);
             self.ended = Some(status);
         }
     }
@@ -513,6 +513,18 @@ impl<'a> Supervisor<'a> {
         drop(lock);
         self.broadcast(&Event::Ended(status), |_| true);
     }
+}
+
+/// An error with its causes, as one text.
+fn chain(error: &crate::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
 }
 
 fn readiness_of(spec: &BootSpec, now: Instant) -> Readiness {
