@@ -23,6 +23,8 @@ pub struct Case {
     pub utmp: bool,
     /// Whether systemd runs, with logind.
     pub systemd: bool,
+    /// The command that powers it off from inside.
+    pub poweroff: &'static str,
 }
 
 /// What the console shows when the machine is up.
@@ -79,11 +81,14 @@ pub fn attended(case: &Case) -> Result<()> {
     console.run("true", SHORT).context("attached again")?;
 
     console.send_line("reboot")?;
+    process::until("the machine has restarted", LONG, || {
+        let running = &sandbox.status(&name)?["running"];
+        let is_up = case.console == Asks::Login || running["state"] == "running";
+        Ok(running["boots"] == 2 && is_up)
+    })?;
     case.enter(&mut console)
         .context("login after `reboot` inside")?;
-    let boots = sandbox.status(&name)?["running"]["boots"].clone();
-    ensure!(boots == 2, "boots is {boots} after a reboot from inside");
-    console.send_line("poweroff")?;
+    console.send_line(case.poweroff)?;
     let status = console.wait_exit(LONG).context("`poweroff` inside")?;
     ensure!(
         status.code() == Some(0),

@@ -239,7 +239,13 @@ fn build() -> Result<PathBuf> {
     let mut command = Command::new(cargo);
     // Where cargo puts the binary depends on its configuration, so it is asked.
     command
-        .args(["build", "--package", "repot", "--message-format", "json"])
+        .args([
+            "build",
+            "--package",
+            "repot",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let done = process::run(&mut command, b"", Duration::from_secs(1800))?;
     ensure!(done.code == 0, "cargo build: {}", done.err());
