@@ -71,7 +71,7 @@ pub struct InitFacts {
     pub path: String,
     /// The same after all symlinks.
     pub resolved: String,
-    /// Arguments after argv[0] that it must be given (Guix System, s6).
+    /// Arguments after `argv[0]` that it must be given (Guix System, s6).
     pub args: Vec<String>,
     /// Variables that it must be given.
     pub env: Vec<(String, String)>,

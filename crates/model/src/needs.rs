@@ -16,7 +16,7 @@ pub enum CgroupVersion {
 /// What an init wants: computed from facts by the init's own file, read by every engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
-    /// argv[0] and the arguments of PID 1. argv[0] is also the program, as an absolute path inside the tree.
+    /// `argv[0]` and the arguments of PID 1. `argv[0]` is also the program, as an absolute path inside the tree.
     pub argv: Vec<String>,
     /// Variables for PID 1, beyond those of the engine.
     pub env: Vec<(String, String)>,
@@ -58,7 +58,7 @@ pub enum StopAction {
     /// A program of the tree, run inside the machine as root. Carried out if it exits 0 or is killed: the shutdown
     /// that it asked for may take it along (measured with the Shepherd's herd, halt and reboot).
     Run {
-        /// argv; argv[0] is an absolute path.
+        /// argv; `argv[0]` is an absolute path.
         argv: Vec<String>,
     },
     /// Creates a file (mode `mode`, empty) inside the machine, then sends a signal: runit's stopit.

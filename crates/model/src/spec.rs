@@ -24,7 +24,7 @@ pub struct BootSpec {
     pub idmap: IdMap,
     /// What becomes PID 1.
     pub pid1: Pid1,
-    /// argv of PID 1, or of the stub's child. argv[0] is the program, looked up in `PATH` in stub mode.
+    /// argv of PID 1, or of the stub's child. `argv[0]` is the program, looked up in `PATH` in stub mode.
     pub argv: Vec<String>,
     /// Its whole environment.
     pub env: Vec<(String, String)>,
