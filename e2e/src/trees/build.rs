@@ -27,7 +27,29 @@ const NEEDS: [(&str, &str); 3] = [
     ("/usr/bin/unshare", "util-linux"),
 ];
 
-const MIRROR: &str = "http://deb.debian.org/debian";
+/// The Debian mirror: `REPOT_TEST_MIRROR`, or the one that apt on this machine is set up with.
+fn mirror() -> Result<String> {
+    if let Ok(mirror) = std::env::var("REPOT_TEST_MIRROR") {
+        return Ok(mirror);
+    }
+    let output = Command::new("apt-get")
+        .args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI)",
+            "Created-By: Packages",
+        ])
+        .output()
+        .context("asking apt for its mirror")?;
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mirror = listed
+        .lines()
+        .map(|uri| uri.trim_end_matches('/'))
+        .find(|uri| uri.ends_with("/debian"));
+    Ok(mirror
+        .context("apt knows no Debian mirror: run apt-get update, or set REPOT_TEST_MIRROR")?
+        .to_owned())
+}
 
 /// Builds `tree` and what it is derived from, unless that is there already. The lock is the
 /// caller's proof that nobody else builds.
@@ -112,7 +134,7 @@ fn debian(suite: &str, variant: &str, packages: &[&str], rootfs: &Path) -> Resul
     install_needs()?;
     let archives = cache::dir().join("apt").join(suite);
     fs::create_dir_all(&archives).with_context(|| format!("creating {}", archives.display()))?;
-    let mirror = std::env::var("REPOT_TEST_MIRROR").unwrap_or_else(|_| MIRROR.to_owned());
+    let mirror = mirror()?;
     let take = r#"mkdir -p "$1/var/cache/apt/archives"
         find "$ARCHIVES" -name '*.deb' -exec cp -l -t "$1/var/cache/apt/archives" '{}' +"#;
     let keep =
