@@ -32,6 +32,16 @@ fn mirror() -> Result<String> {
     if let Ok(mirror) = std::env::var("REPOT_TEST_MIRROR") {
         return Ok(mirror);
     }
+    if let Some(mirror) = mirror_of_apt()? {
+        return Ok(mirror);
+    }
+    // apt tells of mirrors only when it has their lists.
+    let status = Command::new("apt-get").args(["update", "-q"]).status();
+    status.context("running apt-get update")?;
+    mirror_of_apt()?.context("apt knows no Debian mirror: set REPOT_TEST_MIRROR")
+}
+
+fn mirror_of_apt() -> Result<Option<String>> {
     let output = Command::new("apt-get")
         .args([
             "indextargets",
@@ -42,13 +52,8 @@ fn mirror() -> Result<String> {
         .output()
         .context("asking apt for its mirror")?;
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mirror = listed
-        .lines()
-        .map(|uri| uri.trim_end_matches('/'))
-        .find(|uri| uri.ends_with("/debian"));
-    Ok(mirror
-        .context("apt knows no Debian mirror: run apt-get update, or set REPOT_TEST_MIRROR")?
-        .to_owned())
+    let mut uris = listed.lines().map(|uri| uri.trim_end_matches('/'));
+    Ok(uris.find(|uri| uri.ends_with("/debian")).map(str::to_owned))
 }
 
 /// Builds `tree` and what it is derived from, unless that is there already. The lock is the
