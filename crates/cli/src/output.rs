@@ -13,9 +13,11 @@ use std::io::Write;
 /// Version of every `--json` output. docs/json.md describes them.
 pub(crate) const JSON_VERSION: u32 = 1;
 
-/// Prints bytes to standard output. A closed pipe ends the output, not the command.
+/// Prints bytes to standard output. A closed pipe ends the output, not the command. Nothing is held back: a prompt at
+/// the end has no newline, and `logs -f` goes on by writing to the descriptor itself.
 pub(crate) fn raw(bytes: &[u8]) {
-    let _ = std::io::stdout().lock().write_all(bytes);
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
 /// Prints a line to standard output.

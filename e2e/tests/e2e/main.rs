@@ -7,6 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod isolation;
 mod life;
+mod quickstart;
+mod run;
 mod sandbox;
 mod session;
+mod sources;
+mod stopping;
+mod verbs;

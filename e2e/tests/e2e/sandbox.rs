@@ -74,6 +74,27 @@ impl Sandbox {
         format!("{}m{number}", self.id)
     }
 
+    /// The name that [`Sandbox::name`] gave last.
+    pub fn last_name(&self) -> String {
+        format!(
+            "{}m{}",
+            self.id,
+            self.machines.load(Ordering::Relaxed).saturating_sub(1)
+        )
+    }
+
+    /// All machines of this sandbox.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let document: Value = serde_json::from_str(&self.ok(&["list", "--json"])?)?;
+        let machines = document["machines"]
+            .as_array()
+            .context("listing machines")?;
+        Ok(machines
+            .iter()
+            .filter_map(|row| row["name"].as_str().map(str::to_owned))
+            .collect())
+    }
+
     /// A tree that must be the same at the end.
     ///
     /// # Errors
@@ -250,10 +271,10 @@ fn build() -> Result<PathBuf> {
     let done = process::run(&mut command, b"", Duration::from_secs(1800))?;
     ensure!(done.code == 0, "cargo build: {}", done.err());
     let output = done.out();
-    let executables = output.lines().filter_map(|line| {
+    let mut executables = output.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         (message["target"]["name"] == "repot").then_some(())?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    executables.last().context("finding the built repot")
+    executables.next_back().context("finding the built repot")
 }

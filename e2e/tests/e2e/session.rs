@@ -46,7 +46,7 @@ fn identity(console: &mut Console, shell: Shell<'_>) -> Result<()> {
 }
 
 /// A shell with job control on a terminal that sends signals to the group in the foreground.
-fn job_control(console: &mut Console) -> Result<()> {
+pub fn job_control(console: &mut Console) -> Result<()> {
     console.run("sleep 1000 & true", SHORT)?;
     let jobs = console.run("jobs", SHORT)?;
     ensure!(jobs.contains("sleep 1000"), "jobs says {jobs:?}");
@@ -112,7 +112,7 @@ fn bytes(console: &mut Console) -> Result<()> {
 }
 
 /// The size of our terminal becomes that of the machine's.
-fn window_size(console: &mut Console) -> Result<()> {
+pub fn window_size(console: &mut Console) -> Result<()> {
     for (rows, columns) in [(40, 132), (24, 80)] {
         console.resize(rows, columns)?;
         let command = format!(
