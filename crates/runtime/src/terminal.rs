@@ -17,6 +17,9 @@ const DETACH_KEY: u8 = 0x1d;
 const DETACH_TIMES: usize = 3;
 const DETACH_WITHIN: Duration = Duration::from_secs(1);
 
+/// Reads of 8 KiB that are passed on after the program of a session has ended.
+const MAX_READS_AFTER_END: usize = 64;
+
 /// SIGWINCH, SIGTERM, SIGHUP, SIGINT.
 const WINCH: i32 = 28;
 const ENDING: &[i32] = &[1, 2, 15];
@@ -129,6 +132,7 @@ pub fn session(remote: Remote<'_>) -> Result<SessionEnd> {
     let slave = match remote {
         Remote::Console(_) => None,
         Remote::Pty { master, .. } => {
+            rustix::io::ioctl_fionbio(master, true).at("setting up", "the machine's terminal")?;
             let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
             rustix::pty::ioctl_tiocgptpeer(master, flags).ok()
         }
@@ -143,16 +147,21 @@ fn exchange(remote: Remote<'_>, signals: &OwnedFd) -> Result<SessionEnd> {
     let (stdin, mut stdin_open) = (rustix::stdio::stdin(), true);
     let mut escape = Escape::default();
     let mut buffer = vec![0u8; 8192];
+    let mut keys = PendingKeys::default();
+    let mut reads_after_end = 0;
     loop {
         let (remote_fd, process) = match remote {
             Remote::Console(connection) => (connection.socket().as_fd(), None),
             Remote::Pty { master, process } => (master.as_fd(), Some(process)),
         };
-        let mut fds = vec![poll_in(remote_fd), poll_in(signals.as_fd())];
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(remote_fd, keys.events()),
+            poll_in(signals.as_fd()),
+        ];
         fds.extend(process.map(|process| poll_in(process.as_fd())));
         let others = fds.len();
-        // A closed standard input would make poll return at once, for ever.
-        if stdin_open {
+        // A closed standard input would make poll return at once, for ever; keys that nobody reads are not piled up.
+        if stdin_open && !keys.is_full() {
             fds.push(poll_in(stdin));
         }
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
@@ -164,13 +173,15 @@ fn exchange(remote: Remote<'_>, signals: &OwnedFd) -> Result<SessionEnd> {
         let ready = [is_ready(0), is_ready(1), is_ready(others)];
         let is_over = others > 2 && is_ready(2);
         drop(fds);
+        keys.flush(remote);
         if ready[0]
             && let Some(end) = receive(remote, &mut buffer)?
         {
             return Ok(end);
         }
-        // Only when everything that the program has said was passed on.
-        if is_over && !ready[0] {
+        // Only when what the program has said was passed on; what it left running may go on for ever.
+        reads_after_end += usize::from(is_over);
+        if is_over && (!ready[0] || reads_after_end > MAX_READS_AFTER_END) {
             return Ok(SessionEnd::Closed);
         }
         if ready[1] {
@@ -188,7 +199,7 @@ fn exchange(remote: Remote<'_>, signals: &OwnedFd) -> Result<SessionEnd> {
                     // What a user means by the end of a piped input: the end of file, as a terminal has it (^D).
                     // A console goes on without.
                     if matches!(remote, Remote::Pty { .. }) {
-                        send_keys(remote, &[4]);
+                        keys.send(remote, &[4]);
                     }
                 }
                 Ok(length)
@@ -197,7 +208,7 @@ fn exchange(remote: Remote<'_>, signals: &OwnedFd) -> Result<SessionEnd> {
                 {
                     return Ok(SessionEnd::Detached);
                 }
-                Ok(length) => send_keys(remote, &buffer[..length]),
+                Ok(length) => keys.send(remote, &buffer[..length]),
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => stdin_open = false,
             }
@@ -250,19 +261,51 @@ fn write_out(mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Keys for the machine. Failures show up as the end of the other direction.
-fn send_keys(remote: Remote<'_>, keys: &[u8]) {
-    match remote {
-        Remote::Console(connection) => {
-            let _ = connection.send(&Request::Input(keys.to_vec()));
+/// Keys that the machine's terminal has not taken yet: a program that does not read must not keep its user from detaching.
+/// The supervisor keeps those for the console itself.
+#[derive(Debug, Default)]
+pub(crate) struct PendingKeys(Vec<u8>);
+
+impl PendingKeys {
+    const LIMIT: usize = 64 * 1024;
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= Self::LIMIT
+    }
+
+    /// What to wait for on the terminal.
+    pub(crate) fn events(&self) -> PollFlags {
+        if self.0.is_empty() {
+            PollFlags::IN
+        } else {
+            PollFlags::IN | PollFlags::OUT
         }
-        Remote::Pty { master, .. } => {
-            let mut rest = keys;
-            while let Ok(length) = rustix::io::write(master, rest) {
-                rest = &rest[length..];
-                if rest.is_empty() {
-                    break;
-                }
+    }
+
+    fn send(&mut self, remote: Remote<'_>, keys: &[u8]) {
+        match remote {
+            Remote::Console(connection) => {
+                // A failure shows up as the end of the other direction.
+                let _ = connection.send(&Request::Input(keys.to_vec()));
+            }
+            Remote::Pty { master, .. } => self.write(master, keys),
+        }
+    }
+
+    fn flush(&mut self, remote: Remote<'_>) {
+        if let Remote::Pty { master, .. } = remote {
+            self.write(master, &[]);
+        }
+    }
+
+    /// Writes what there is and these, as far as the terminal takes them. What is over the limit is lost.
+    pub(crate) fn write(&mut self, master: &OwnedFd, keys: &[u8]) {
+        self.0
+            .extend_from_slice(&keys[..keys.len().min(Self::LIMIT.saturating_sub(self.0.len()))]);
+        while !self.0.is_empty() {
+            match rustix::io::write(master, &self.0) {
+                Ok(length) => drop(self.0.drain(..length)),
+                Err(_) => break,
             }
         }
     }

@@ -4,6 +4,8 @@
 //! machine when it reboots, and removes everything when it ends. It draws no conclusions about distributions: all of
 //! that is in the boot spec.
 
+mod clients;
+mod console;
 mod log;
 mod prompt;
 mod readiness;
@@ -12,9 +14,11 @@ use crate::cgroup::MachineCgroups;
 use crate::dirs::Dirs;
 use crate::error::{At, Result};
 use crate::launch::{Launched, Prepared, launch};
-use crate::protocol::{self, Event, NOTIFY, PACKET, Request};
+use crate::protocol::{self, Event, NOTIFY, PACKET};
 use crate::registry::{self, LastRun};
 use crate::step::Inputs;
+use clients::Client;
+use console::Console;
 use log::ConsoleLog;
 use readiness::{Decision, Readiness};
 use repot_model::{
@@ -26,7 +30,6 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::process::{Pid, Signal, WaitOptions};
-use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -64,23 +67,6 @@ pub fn supervise(dirs: &Dirs, spec: BootSpec, lock: OwnedFd, starter: OwnedFd) -
             Err(error)
         }
     }
-}
-
-/// A command that is connected.
-#[derive(Debug)]
-struct Client {
-    socket: OwnedFd,
-    is_attached: bool,
-    awaits_ready: bool,
-}
-
-/// A pty of the machine.
-#[derive(Debug)]
-struct Console {
-    master: OwnedFd,
-    /// Held open, since inits close the console on purpose and a master without slaves reports a hang-up.
-    slave: Option<OwnedFd>,
-    role: TerminalRole,
 }
 
 #[derive(Debug)]
@@ -175,7 +161,7 @@ impl<'a> Supervisor<'a> {
         note_leader(&mut state, &machine);
         registry::write_json(&dir.join("state.json"), &state)?;
         let booted = Instant::now();
-        let consoles = consoles(&mut machine, &spec, None);
+        let consoles = console::take(&mut machine, &spec, None);
         Ok(Self {
             dirs,
             readiness: readiness_of(&spec, booted),
@@ -208,7 +194,8 @@ impl<'a> Supervisor<'a> {
                 poll_in(&self.listener),
                 poll_in(&self.notify),
             ];
-            fds.extend(self.consoles.iter().map(|console| poll_in(&console.master)));
+            let stand_in = &self.signals;
+            fds.extend(self.consoles.iter().map(|console| console.poll(stand_in)));
             fds.extend(self.clients.iter().map(|client| poll_in(&client.socket)));
             let until = timeout.map(|at| timespec(at.saturating_duration_since(Instant::now())));
             if let Err(errno) = rustix::event::poll(&mut fds, until.as_ref()) {
@@ -299,85 +286,22 @@ impl<'a> Supervisor<'a> {
         );
     }
 
-    fn read_console(&mut self, number: usize) {
+    /// Reads from a terminal; `false` if nothing was there.
+    fn read_console(&mut self, number: usize) -> bool {
         let mut buffer = [0u8; PACKET - 1];
-        let console = &self.consoles[number];
-        let length = match rustix::io::read(&console.master, &mut buffer) {
-            Ok(length) => length,
-            Err(_) => return,
+        let console = &mut self.consoles[number];
+        console.write(&[]);
+        let role = console.role;
+        let Some(bytes) = console.read(&mut buffer) else {
+            return false;
         };
-        if console.role == TerminalRole::Idle {
-            return;
+        if role == TerminalRole::Idle {
+            return true;
         }
-        let bytes = &buffer[..length];
         self.log.append(bytes);
         self.readiness.output(bytes, Instant::now());
-        self.broadcast(&Event::Output(bytes.to_vec()), |client| client.is_attached);
-    }
-
-    fn broadcast(&mut self, event: &Event, to: impl Fn(&Client) -> bool) {
-        let packet = event.encode();
-        for client in self.clients.iter().filter(|client| to(client)) {
-            // One that has gone is noticed by poll.
-            let _ = protocol::post(&client.socket, &packet);
-        }
-    }
-
-    fn accept(&mut self) {
-        use rustix::net::SocketFlags;
-        while let Ok(socket) =
-            rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
-        {
-            self.clients.push(Client {
-                socket,
-                is_attached: false,
-                awaits_ready: false,
-            });
-        }
-    }
-
-    /// One packet of a client. `false`: it has gone.
-    fn serve_client(&mut self, number: usize) -> bool {
-        let mut packet = [0u8; PACKET];
-        let client = &mut self.clients[number];
-        let length = match rustix::net::recv(
-            &client.socket,
-            &mut packet,
-            rustix::net::RecvFlags::DONTWAIT,
-        ) {
-            Ok((0, _)) => return false,
-            Ok((length, _)) => length,
-            Err(Errno::AGAIN | Errno::INTR) => return true,
-            Err(_) => return false,
-        };
-        match Request::decode(&packet[..length]) {
-            Some(Request::Attach) => client.is_attached = true,
-            Some(Request::Input(bytes)) => {
-                if let Some(console) = self.consoles.first() {
-                    // A full input queue drops keys, as a real terminal does.
-                    let _ = rustix::io::write(&console.master, &bytes);
-                }
-            }
-            Some(Request::Size(size)) => {
-                self.size = Some(size);
-                for console in &self.consoles {
-                    let _ = rustix::termios::tcsetwinsize(&console.master, size);
-                }
-            }
-            Some(Request::AwaitReady) => match &self.state.ready {
-                Some(ready) if self.readiness.is_ready() => {
-                    let packet = Event::Ready(ready.clone()).encode();
-                    return protocol::post(&client.socket, &packet).is_ok();
-                }
-                _ => client.awaits_ready = true,
-            },
-            Some(Request::Stopping { reboot }) => {
-                self.intent = Some(reboot);
-                self.state.state = MachineState::Stopping;
-                self.write_state();
-            }
-            None => return false,
-        }
+        let event = Event::Output(bytes.to_vec());
+        self.broadcast(&event, |client| client.is_attached);
         true
     }
 
@@ -446,15 +370,9 @@ impl<'a> Supervisor<'a> {
         for number in 0..self.consoles.len() {
             // What it said last is still in the ptys.
             for _ in 0..64 {
-                let mut ready = [poll_in(&self.consoles[number].master)];
-                if !matches!(
-                    rustix::event::poll(&mut ready, Some(&timespec(std::time::Duration::ZERO))),
-                    Ok(1)
-                ) || !ready[0].revents().contains(PollFlags::IN)
-                {
+                if !self.read_console(number) {
                     break;
                 }
-                self.read_console(number);
             }
         }
         let restarts = self.intent.take().unwrap_or(status == Status::Rebooted);
@@ -478,7 +396,7 @@ impl<'a> Supervisor<'a> {
         self.cgroups.remove()?;
         self.cgroups = MachineCgroups::create(&self.spec.cgroup, &self.spec.idmap)?;
         self.machine = launch(&self.spec, &self.prepared, &self.cgroups)?;
-        self.consoles = consoles(&mut self.machine, &self.spec, self.size);
+        self.consoles = console::take(&mut self.machine, &self.spec, self.size);
         self.booted = Instant::now();
         self.readiness = readiness_of(&self.spec, self.booted);
         note_leader(&mut self.state, &self.machine);
@@ -539,31 +457,6 @@ fn note_leader(state: &mut RuntimeState, machine: &Launched) {
     state.leader_pid = machine.pid;
     state.leader_start = registry::start_time(machine.pid).unwrap_or(0);
     state.warnings.clone_from(&machine.warnings);
-}
-
-/// Takes the terminals of a machine that has just started.
-fn consoles(machine: &mut Launched, spec: &BootSpec, size: Option<Winsize>) -> Vec<Console> {
-    let masters = std::mem::take(&mut machine.terminals);
-    masters
-        .into_iter()
-        .zip(&spec.terminals)
-        .map(|(master, terminal)| {
-            let _ = rustix::io::ioctl_fionbio(&master, true);
-            let size = size.unwrap_or(Winsize {
-                ws_row: 24,
-                ws_col: 80,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            });
-            let _ = rustix::termios::tcsetwinsize(&master, size);
-            let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-            Console {
-                slave: rustix::pty::ioctl_tiocgptpeer(&master, flags).ok(),
-                master,
-                role: terminal.role,
-            }
-        })
-        .collect()
 }
 
 fn poll_in(fd: &OwnedFd) -> PollFd<'_> {
