@@ -388,7 +388,6 @@ fn child(pid1: Pid1, prepared: &Prepared, socket: OwnedFd) {
         handed,
         held: Vec::new(),
         socket,
-        old_root: None,
     };
     if context.run(&prepared.steps).is_err() {
         return;

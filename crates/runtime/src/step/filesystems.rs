@@ -1,4 +1,5 @@
 //! Steps that mount `/proc`, `/sys`, `/run` and what the user asked for, and that protect what would reach the host.
+//! They are built in the staging directory, by paths that no tree has a say in, and then moved to their places.
 
 use super::devices::HeldPaths;
 use super::plan::{Inputs, cstring, path_cstring, shares_sys};
@@ -10,33 +11,33 @@ use std::ffi::CStr;
 
 /// Parts of `/proc` that act on the whole kernel. nspawn's list (systemd, src/nspawn/nspawn-mount.c).
 const READ_ONLY: &[&CStr] = &[
-    c"/proc/acpi",
-    c"/proc/asound",
-    c"/proc/bus",
-    c"/proc/fs",
-    c"/proc/irq",
-    c"/proc/scsi",
-    c"/proc/sys",
-    c"/proc/sysrq-trigger",
+    c"proc/acpi",
+    c"proc/asound",
+    c"proc/bus",
+    c"proc/fs",
+    c"proc/irq",
+    c"proc/scsi",
+    c"proc/sys",
+    c"proc/sysrq-trigger",
 ];
 
 /// Parts of `/proc` that tell of the whole kernel.
 const MASKED: &[&CStr] = &[
-    c"/proc/kcore",
-    c"/proc/keys",
-    c"/proc/key-users",
-    c"/proc/latency_stats",
-    c"/proc/sched_debug",
-    c"/proc/timer_list",
-    c"/proc/timer_stats",
+    c"proc/kcore",
+    c"proc/keys",
+    c"proc/key-users",
+    c"proc/latency_stats",
+    c"proc/sched_debug",
+    c"proc/timer_list",
+    c"proc/timer_stats",
 ];
 
 /// The empty, unreadable file that covers them. Not in `/run/host/inaccessible`: where that exists, systemd expects nodes
 /// of every type in it, which a user namespace may not make, and makes its own otherwise (src/shared/mount-setup.c).
-const MASK: &CStr = c"/run/host/mask";
+const MASK: &CStr = c"run/host/mask";
 
 /// What a machine sees as the kernel's command line.
-const CMDLINE: &CStr = c"/run/host/cmdline";
+const CMDLINE: &CStr = c"run/host/cmdline";
 
 const PLAIN: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
@@ -59,45 +60,39 @@ fn dir(path: &CStr, mode: u32) -> Step {
     }
 }
 
-/// `/proc`: first, since bind mounts by descriptor go through it.
+/// `/proc`.
 pub(super) fn proc(steps: &mut Vec<Step>) {
-    steps.push(dir(c"/proc", 0o555));
-    steps.push(mount(c"proc", c"/proc", PLAIN, c""));
+    steps.push(dir(c"proc", 0o555));
+    steps.push(mount(c"proc", c"proc", PLAIN, c""));
 }
 
 /// `/run` with `/run/host`, as the Container Interface describes it, and `/tmp` if the tree has none.
 pub(super) fn run(spec: &BootSpec, inputs: &Inputs, held: &HeldPaths, steps: &mut Vec<Step>) {
-    steps.push(dir(c"/run", 0o755));
+    steps.push(dir(c"run", 0o755));
     // Neither nosuid nor noexec: Guix System and NixOS keep their set-uid programs there, s6-overlay its programs.
     steps.push(mount(
         c"tmpfs",
-        c"/run",
+        c"run",
         MountFlags::NODEV,
         c"mode=755,size=20%",
     ));
-    steps.push(dir(c"/run/host", 0o755));
+    steps.push(dir(c"run/host", 0o755));
     steps.push(file(MASK, 0o000, ""));
     steps.push(file(CMDLINE, 0o444, "\n"));
-    steps.push(file(c"/run/host/container-manager", 0o444, "repot\n"));
+    steps.push(file(c"run/host/container-manager", 0o444, "repot\n"));
     steps.push(file(
-        c"/run/host/container-uuid",
+        c"run/host/container-uuid",
         0o444,
         &format!("{}\n", spec.uuid),
     ));
-    steps.push(file(
-        c"/run/host/os-release",
-        0o444,
-        &inputs.host_os_release,
-    ));
+    steps.push(file(c"run/host/os-release", 0o444, &inputs.host_os_release));
     if let Some(notify) = held.notify {
-        steps.push(file(c"/run/host/notify", 0o666, ""));
+        steps.push(file(c"run/host/notify", 0o666, ""));
         steps.push(Step::BindHeld {
             held: notify,
-            at: c"/run/host/notify".into(),
-            recursive: false,
+            at: c"run/host/notify".into(),
         });
     }
-    steps.push(dir(c"/tmp", 0o1777));
 }
 
 fn file(path: &CStr, mode: u32, content: &str) -> Step {
@@ -121,14 +116,14 @@ pub(super) fn protect_proc(spec: &BootSpec, steps: &mut Vec<Step>) {
     if spec.network == Network::None {
         // These settings belong to the machine's own network namespace.
         steps.push(Step::Rebind {
-            at: c"/proc/sys/net".into(),
+            at: c"proc/sys/net".into(),
             flags: PLAIN,
             optional: true,
         });
     }
     // The host's kernel command line may name secrets, and a console that inits would look for (`console=ttyS0`).
     steps.push(Step::Mask {
-        at: c"/proc/cmdline".into(),
+        at: c"proc/cmdline".into(),
         with: CMDLINE.into(),
     });
     for path in MASKED {
@@ -142,7 +137,7 @@ pub(super) fn protect_proc(spec: &BootSpec, steps: &mut Vec<Step>) {
 /// `/sys` read-only, which tells udev, networkd and others of systemd that this is a container (Container Interface,
 /// "Execution Environment", point 2); and the cgroup tree that this init knows.
 pub(super) fn sys(spec: &BootSpec, first_handed: usize, steps: &mut Vec<Step>) {
-    steps.push(dir(c"/sys", 0o555));
+    steps.push(dir(c"sys", 0o555));
     if shares_sys(spec) {
         // Read-only with all that is mounted below it, by the parent: a part of it cannot be bound, since what it covers would
         // show (mount_namespaces(7), "locked").
@@ -150,19 +145,19 @@ pub(super) fn sys(spec: &BootSpec, first_handed: usize, steps: &mut Vec<Step>) {
         steps.push(Step::Attach {
             handed,
             instead: c"/sys".into(),
-            at: c"/sys".into(),
+            at: c"sys".into(),
         });
     } else {
-        steps.push(mount(c"sysfs", c"/sys", PLAIN | MountFlags::RDONLY, c""));
+        steps.push(mount(c"sysfs", c"sys", PLAIN | MountFlags::RDONLY, c""));
     }
     match spec.cgroup.version {
-        CgroupVersion::V2 => steps.push(mount(c"cgroup2", c"/sys/fs/cgroup", PLAIN, c"")),
+        CgroupVersion::V2 => steps.push(mount(c"cgroup2", c"sys/fs/cgroup", PLAIN, c"")),
         CgroupVersion::V1Systemd => {
-            steps.push(mount(c"tmpfs", c"/sys/fs/cgroup", PLAIN, c"mode=755"));
-            steps.push(dir(c"/sys/fs/cgroup/systemd", 0o755));
+            steps.push(mount(c"tmpfs", c"sys/fs/cgroup", PLAIN, c"mode=755"));
+            steps.push(dir(c"sys/fs/cgroup/systemd", 0o755));
             steps.push(mount(
                 c"cgroup",
-                c"/sys/fs/cgroup/systemd",
+                c"sys/fs/cgroup/systemd",
                 PLAIN,
                 c"none,name=systemd,xattr",
             ));
@@ -170,48 +165,52 @@ pub(super) fn sys(spec: &BootSpec, first_handed: usize, steps: &mut Vec<Step>) {
     }
 }
 
-/// Mounts that the user asked for.
-pub(super) fn extra(
+/// Puts what was built into the machine's root, and what the user asked for. These are the only steps that look up paths of
+/// the tree.
+pub(super) fn place(
     spec: &BootSpec,
     inputs: &Inputs,
     first_handed: usize,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
-    for (number, bind) in spec.binds.iter().enumerate() {
-        let at = cstring(bind.guest_path.as_str())?;
-        if let Some((parent, _)) = bind
-            .guest_path
-            .rsplit_once('/')
-            .filter(|(parent, _)| !parent.is_empty())
-        {
-            steps.push(dir(&cstring(parent)?, 0o755));
-        }
-        steps.push(match inputs.bind_is_dir.get(number) {
-            Some(false) => Step::File {
-                path: at.clone(),
-                mode: 0o644,
-                content: Vec::new(),
-            },
-            Some(true) | None => Step::Dir {
-                path: at.clone(),
-                mode: 0o755,
-            },
-        });
-        steps.push(Step::Attach {
-            handed: Handed(first_handed + number),
-            instead: path_cstring(&bind.host_path)?,
-            at,
+    for (from, to, mode) in [
+        (c"dev", c"/dev", 0o755),
+        (c"run", c"/run", 0o755),
+        (c"sys", c"/sys", 0o555),
+        (c"proc", c"/proc", 0o555),
+    ] {
+        steps.push(Step::Place {
+            from: from.into(),
+            to: to.into(),
+            mode,
         });
     }
-    for tmpfs in &spec.tmpfs {
-        let at = cstring(tmpfs.guest_path.as_str())?;
-        steps.push(dir(&at, 0o755));
+    steps.push(Step::GuestDir {
+        path: c"/tmp".into(),
+        mode: 0o1777,
+    });
+    for (number, bind) in spec.binds.iter().enumerate() {
+        steps.push(Step::AttachInside {
+            handed: Handed(first_handed + number),
+            instead: path_cstring(&bind.host_path)?,
+            to: cstring(bind.guest_path.as_str())?,
+            is_dir: inputs.bind_is_dir.get(number).copied().unwrap_or(true),
+        });
+    }
+    for (number, tmpfs) in spec.tmpfs.iter().enumerate() {
+        let from = cstring(format!("tmpfs{number}"))?;
+        steps.push(dir(&from, 0o755));
         steps.push(mount(
             c"tmpfs",
-            &at,
+            &from,
             MountFlags::NOSUID | MountFlags::NODEV,
             &cstring(tmpfs.options.as_str())?,
         ));
+        steps.push(Step::Place {
+            from,
+            to: cstring(tmpfs.guest_path.as_str())?,
+            mode: 0o755,
+        });
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod devices;
 mod filesystems;
+mod guest;
 mod plan;
 mod privileges;
 mod root;
@@ -25,9 +26,9 @@ pub struct Handed(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Held(pub usize);
 
-/// One thing that the child does. Paths without a leading slash are relative to the staging directory before
-/// [`Step::PivotRoot`]; absolute ones are in the machine after it, where the kernel confines every symlink of the
-/// tree to the machine.
+/// One thing that the child does. Relative paths are in the staging directory, absolute ones on the host. Paths of the machine
+/// occur in [`Step::Place`], [`Step::GuestDir`] and [`Step::AttachInside`] only, and are looked up beneath its root with all its
+/// symlinks confined to it and none followed that the kernel makes up (`/proc/self/fd`): a tree may be hostile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each step's text names its fields")]
 pub enum Step {
@@ -39,12 +40,8 @@ pub enum Step {
     NewCgroupNamespace,
     /// Stop mount events from travelling between the host and the machine.
     PrivateMounts,
-    /// Open a path of the host for a later [`Step::BindHeld`]. `optional`: it may be missing.
-    Hold {
-        held: Held,
-        path: CString,
-        optional: bool,
-    },
+    /// Open a path of the host for a later [`Step::BindHeld`], before it is covered.
+    Hold { held: Held, path: CString },
     /// Go to a directory, `create` it if need be.
     Enter { path: CString },
     /// Attach a mount that the parent prepared. Where the kernel cannot hand mounts over: bind `instead`.
@@ -56,12 +53,8 @@ pub enum Step {
     /// Mount something new.
     Mount(Mount),
     /// Bind a path of the host, opened before.
-    BindHeld {
-        held: Held,
-        at: CString,
-        recursive: bool,
-    },
-    /// Bind a path of the machine to another.
+    BindHeld { held: Held, at: CString },
+    /// Bind a path to another.
     Bind { from: CString, at: CString },
     /// Bind a path to itself with these flags: a read-only island, or a writable one. `optional`: it may be missing.
     Rebind {
@@ -81,10 +74,23 @@ pub enum Step {
     },
     /// Create a symlink.
     Link { to: CString, at: CString },
-    /// Make a mounted directory the root of the file system; the old root stays reachable for mounts by descriptor.
+    /// Move a mount from the staging directory to a directory of the machine, which is created if it is missing.
+    Place {
+        from: CString,
+        to: CString,
+        mode: u32,
+    },
+    /// Create a directory in the machine unless something is there.
+    GuestDir { path: CString, mode: u32 },
+    /// Attach a mount that the parent prepared to a path of the machine, which is created if it is missing.
+    AttachInside {
+        handed: Handed,
+        instead: CString,
+        to: CString,
+        is_dir: bool,
+    },
+    /// Make a mounted directory the root of the file system and let go of the host's files.
     PivotRoot { new_root: CString },
-    /// Let go of the host's files.
-    DropOldRoot,
     /// Allocate a pty from the machine's devpts, give it these names below `/dev`, hand its master to the parent.
     Terminal { names: Vec<CString> },
     /// Make a terminal of the machine standard input, output and error, not the controlling terminal.
@@ -157,23 +163,7 @@ impl fmt::Display for Step {
                     write!(f, " with {}", show(&mount.options))
                 }
             }
-            Self::BindHeld {
-                held,
-                at,
-                recursive,
-            } => {
-                write!(
-                    f,
-                    "bind opened path {} at {}{}",
-                    held.0,
-                    show(at),
-                    if *recursive {
-                        ", with what is below"
-                    } else {
-                        ""
-                    }
-                )
-            }
+            Self::BindHeld { held, at } => write!(f, "bind opened path {} at {}", held.0, show(at)),
             Self::Bind { from, at } => write!(f, "bind {} at {}", show(from), show(at)),
             Self::Rebind { at, flags, .. } if flags.contains(MountFlags::RDONLY) => {
                 write!(f, "make {} read-only", show(at))
@@ -194,8 +184,31 @@ impl fmt::Display for Step {
                 content.len()
             ),
             Self::Link { to, at } => write!(f, "link {} to {}", show(at), show(to)),
-            Self::PivotRoot { new_root } => write!(f, "make {} the root", show(new_root)),
-            Self::DropOldRoot => f.write_str("let go of the host's files"),
+            Self::Place { from, to, .. } => {
+                write!(f, "move {} to {} of the machine", show(from), show(to))
+            }
+            Self::GuestDir { path, mode } => write!(
+                f,
+                "create directory {} of the machine with mode {mode:o}",
+                show(path)
+            ),
+            Self::AttachInside {
+                handed,
+                instead,
+                to,
+                ..
+            } => write!(
+                f,
+                "attach prepared mount {} of {} at {} of the machine",
+                handed.0,
+                show(instead),
+                show(to)
+            ),
+            Self::PivotRoot { new_root } => write!(
+                f,
+                "make {} the root and let go of the host's files",
+                show(new_root)
+            ),
             Self::Terminal { names } => {
                 write!(
                     f,

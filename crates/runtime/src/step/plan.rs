@@ -39,31 +39,32 @@ pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
     ]);
     let handed = root::steps(spec, &mut steps)?;
     filesystems::proc(&mut steps);
-    devices::steps(spec, &held, &mut steps)?;
+    devices::steps(spec, &mut steps)?;
     filesystems::run(spec, inputs, &held, &mut steps);
     filesystems::protect_proc(spec, &mut steps);
     filesystems::sys(spec, handed, &mut steps);
-    filesystems::extra(spec, inputs, handed, &mut steps)?;
+    if let Some(name) = spec
+        .terminals
+        .first()
+        .and_then(|terminal| terminal.names.first())
+    {
+        steps.push(Step::Stdio {
+            path: cstring(format!("dev/{name}"))?,
+        });
+    }
+    filesystems::place(spec, inputs, handed, &mut steps)?;
+    steps.push(Step::PivotRoot {
+        new_root: c"root".into(),
+    });
     steps.push(Step::Hostname {
         name: spec.hostname.clone(),
     });
     if spec.network == Network::None {
         steps.push(Step::Loopback);
     }
-    if spec
-        .terminals
-        .first()
-        .is_some_and(|terminal| !terminal.names.is_empty())
-    {
-        let name = &spec.terminals[0].names[0];
-        steps.push(Step::Stdio {
-            path: cstring(format!("/dev/{name}"))?,
-        });
-    }
     if spec.needs.is_none() && spec.pid1 == Pid1::Program && !spec.terminals.is_empty() {
         steps.push(Step::NewSession);
     }
-    steps.push(Step::DropOldRoot);
     privileges::steps(spec, &mut steps)?;
     Ok(steps)
 }

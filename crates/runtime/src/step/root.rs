@@ -1,4 +1,4 @@
-//! Steps that make the machine's `/`: layers below, a place for writes above, then pivot_root.
+//! Steps that make the machine's `/`: layers below, a place for writes above.
 //!
 //! The overlay is mounted from inside the user namespace over layers that are ID-mapped from outside: mounted from
 //! outside, overlayfs could not create its work directory there and would silently turn read-only.
@@ -33,9 +33,6 @@ pub(super) fn steps(spec: &BootSpec, steps: &mut Vec<Step>) -> Result<usize> {
             handed: Handed(0),
             instead: base,
             at: c"root".into(),
-        });
-        steps.push(Step::PivotRoot {
-            new_root: c"root".into(),
         });
         return Ok(1);
     }
@@ -87,9 +84,6 @@ pub(super) fn steps(spec: &BootSpec, steps: &mut Vec<Step>) -> Result<usize> {
         options: cstring(options)?,
         optional: false,
     }));
-    steps.push(Step::PivotRoot {
-        new_root: c"root".into(),
-    });
     Ok(handed.0 + 1)
 }
 

@@ -3,7 +3,7 @@
 //! This is the only code between clone and exec. It runs in a process with a single thread and copies of the parent's
 //! memory; it reports over a socket and never logs.
 
-use super::{Held, Mount, Step};
+use super::{Held, Mount, Step, guest};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
@@ -66,8 +66,6 @@ pub(crate) struct Context {
     pub(crate) held: Vec<Option<OwnedFd>>,
     /// Where reports go.
     pub(crate) socket: OwnedFd,
-    /// The host's root, between pivot_root and the end.
-    pub(crate) old_root: Option<OwnedFd>,
 }
 
 impl Context {
@@ -110,11 +108,7 @@ impl Context {
                 c"/",
                 MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
             ),
-            Step::Hold {
-                held,
-                path,
-                optional,
-            } => self.hold(*held, path, *optional),
+            Step::Hold { held, path } => self.hold(*held, path),
             Step::Enter { path } => rustix::process::chdir(path),
             Step::Attach {
                 handed,
@@ -138,20 +132,13 @@ impl Context {
                 None => rustix::mount::mount_bind(instead, at),
             },
             Step::Mount(mount) => mount.run(),
-            Step::BindHeld {
-                held,
-                at,
-                recursive,
-            } => {
-                let Some(fd) = self.held.get(held.0).and_then(Option::as_ref) else {
-                    return Ok(());
-                };
-                let from = proc_path(fd.as_fd());
-                if *recursive {
-                    rustix::mount::mount_bind_recursive(&from, at)
-                } else {
-                    rustix::mount::mount_bind(&from, at)
-                }
+            Step::BindHeld { held, at } => {
+                let fd = self
+                    .held
+                    .get(held.0)
+                    .and_then(Option::as_ref)
+                    .ok_or(Errno::BADF)?;
+                rustix::mount::mount_bind(proc_path(fd.as_fd()), at)
             }
             Step::Bind { from, at } => rustix::mount::mount_bind(from, at),
             Step::Rebind {
@@ -173,8 +160,33 @@ impl Context {
                 content,
             } => make_file(path, Mode::from_raw_mode(*mode), content),
             Step::Link { to, at } => rustix::fs::symlink(to, at),
+            Step::Place { from, to, mode } => {
+                let place = guest::directory(to, Mode::from_raw_mode(*mode))?;
+                rustix::mount::mount_move(from, proc_path(place.as_fd()))
+            }
+            Step::GuestDir { path, mode } => {
+                guest::directory(path, Mode::from_raw_mode(*mode)).map(drop)
+            }
+            Step::AttachInside {
+                handed,
+                instead,
+                to,
+                is_dir,
+            } => {
+                let place = match is_dir {
+                    true => guest::directory(to, Mode::from_raw_mode(0o755))?,
+                    false => guest::file(to)?,
+                };
+                match self.handed.get(handed.0).and_then(Option::as_ref) {
+                    Some(mount) => {
+                        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
+                            | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+                        rustix::mount::move_mount(mount, c"", &place, c"", flags)
+                    }
+                    None => rustix::mount::mount_bind_recursive(instead, proc_path(place.as_fd())),
+                }
+            }
             Step::PivotRoot { new_root } => self.pivot(new_root),
-            Step::DropOldRoot => self.drop_old_root(),
             Step::Terminal { names } => self.terminal(names),
             Step::Stdio { path } => stdio(path),
             Step::Hostname { name } => rustix::system::sethostname(name.as_bytes()),
@@ -191,48 +203,44 @@ impl Context {
         }
     }
 
-    fn hold(&mut self, held: Held, path: &CStr, optional: bool) -> Result<(), Errno> {
+    fn hold(&mut self, held: Held, path: &CStr) -> Result<(), Errno> {
         if self.held.len() <= held.0 {
             self.held.resize_with(held.0 + 1, || None);
         }
-        match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(fd) => self.held[held.0] = Some(fd),
-            Err(Errno::NOENT) if optional => {}
-            Err(errno) => return Err(errno),
-        }
+        self.held[held.0] = Some(rustix::fs::open(
+            path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?);
         Ok(())
     }
 
-    /// pivot_root(2), "pivot_root(".", ".")": the old root ends up stacked above the new one, reachable by descriptor.
+    /// pivot_root(2), "pivot_root(".", ".")": the old root ends up stacked above the new one and is unmounted at once. Nothing
+    /// is looked up between the two: `/..` would lead to the old root.
     fn pivot(&mut self, new_root: &CStr) -> Result<(), Errno> {
-        self.old_root = Some(rustix::fs::open(
-            c"/",
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?);
+        self.held.clear();
         rustix::process::chdir(new_root)?;
         rustix::process::pivot_root(c".", c".")?;
-        rustix::process::chdir(c"/")
-    }
-
-    fn drop_old_root(&mut self) -> Result<(), Errno> {
-        let old_root = self.old_root.take().ok_or(Errno::BADF)?;
-        self.held.clear();
-        rustix::process::fchdir(&old_root)?;
         rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
         rustix::process::chdir(c"/")
     }
 
     fn terminal(&mut self, names: &[CString]) -> Result<(), Errno> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let master = rustix::fs::open(c"/dev/pts/ptmx", flags, Mode::empty())?;
+        let master = rustix::fs::open(c"dev/pts/ptmx", flags, Mode::empty())?;
         rustix::pty::unlockpt(&master)?;
+        // "/dev/pts/N", as the machine will see it; here it is still in the staging directory.
         let slave = rustix::pty::ptsname(&master, Vec::new())?;
+        let slave = slave
+            .to_bytes()
+            .strip_prefix(b"/")
+            .and_then(|path| CString::new(path).ok())
+            .ok_or(Errno::INVAL)?;
         for name in names {
-            let path = joined(c"/dev/", name);
+            let path = joined(c"dev/", name);
             if let Some(last_slash) = name.to_bytes().iter().rposition(|byte| *byte == b'/') {
                 let parent = joined(
-                    c"/dev/",
+                    c"dev/",
                     &CString::new(&name.to_bytes()[..last_slash]).unwrap_or_default(),
                 );
                 make_dir(&parent, Mode::from_raw_mode(0o755))?;
