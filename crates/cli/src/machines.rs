@@ -91,6 +91,12 @@ pub(crate) fn candidate(
     )
 }
 
+/// A name for a machine that nobody will ask for again.
+pub(crate) fn throw_away_name(of: &MachineName) -> anyhow::Result<MachineName> {
+    let stem: String = of.as_str().chars().take(48).collect();
+    Ok(MachineName::new(&format!("{stem}-{}", std::process::id()))?)
+}
+
 /// 128 random bits as a machine-id (machine-id(5)): 32 hexadecimal digits, marked as a version 4 UUID.
 fn new_uuid() -> anyhow::Result<String> {
     let mut bytes = [0u8; 16];

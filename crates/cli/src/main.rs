@@ -30,6 +30,8 @@ pub(crate) mod exit {
 }
 
 fn main() -> ExitCode {
+    // Layers and state have the modes that they are given, whatever the user's umask.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     if let Some(code) = commands::internal::dispatch(std::env::args_os()) {
         return code;
     }

@@ -21,6 +21,8 @@ pub(crate) fn running(dirs: &Dirs, name: &MachineName) -> anyhow::Result<Running
     // The root as the machine's own first process sees it. What is read there stays beneath it, whatever its links say.
     let path = PathBuf::from(format!("/proc/{}/root", state.leader_pid));
     let root = RootRead::open(&path).with_context(|| format!("opening the tree of {name}"))?;
+    // The number may have come to mean another process before it was opened.
+    repot_runtime::leader(&state)?;
     Ok(Running { state, root })
 }
 

@@ -95,6 +95,9 @@ impl MachineCgroups {
         let own = own_root.join(&plan.path);
         make_all(&own_root, Path::new(&plan.path))?;
         delegate(&own, idmap)?;
+        // Nothing that a machine nests may become too deep for the host to remove (cgroup-v2.rst, "cgroup.max.*").
+        let _ = std::fs::write(own.join("cgroup.max.depth"), "32");
+        let _ = std::fs::write(own.join("cgroup.max.descendants"), "10000");
         let mut dirs = vec![own.clone()];
         // Every other hierarchy as well: what the machine is not moved out of, it could mount and see from the host's root.
         for hierarchy in mounted.iter().filter(|hierarchy| !wanted(hierarchy)) {

@@ -30,7 +30,7 @@ pub fn run_in_foreground(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> Res
     let result = run(dirs, spec);
     let removed = std::fs::remove_dir_all(&dir).at("removing", dir);
     if spec.root.overlay == Overlay::Ephemeral {
-        let _ = std::fs::remove_dir_all(dirs.machine(&spec.name));
+        registry::forget_ephemeral(dirs, &spec.name);
     }
     drop(lock);
     let status = result?;
@@ -78,7 +78,7 @@ fn run(dirs: &Dirs, spec: &BootSpec) -> Result<u8> {
         registry::write_json(&dir.join("state.json"), &state)?;
         match (machine.terminals.first(), pump) {
             (Some(master), _) => show(master, &machine.pidfd)?,
-            (None, Some(pump)) => pump.run()?,
+            (None, Some(pump)) => pump.run(&machine.pidfd)?,
             (None, None) => {}
         }
         wait(machine.pid, &machine.pidfd)

@@ -72,6 +72,9 @@ pub struct Joined {
     pub master: Option<OwnedFd>,
 }
 
+/// How long a process may take to enter a machine. A machine can freeze the cgroup that its first process is in.
+const ENTRY_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What is prepared before the fork.
 struct Prepared {
     argv: Vec<CString>,
@@ -135,6 +138,14 @@ pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
     drop(theirs);
     let mut joined = Joined { pid, master: None };
     match follow(&ours, &mut joined) {
+        Err(Errno::TIMEDOUT) => {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            Err(Error::Supervisor(format!(
+                "{} lets no process in: its cgroup may be frozen",
+                state.spec.name
+            )))
+        }
         Ok(()) => Ok(joined),
         Err(errno) => {
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
@@ -192,6 +203,9 @@ fn prepare(state: &RuntimeState, join: &Join) -> Result<Prepared> {
 fn follow(socket: &OwnedFd, joined: &mut Joined) -> std::result::Result<(), Errno> {
     loop {
         let mut bytes = [0u8; 16];
+        if !crate::start::readable(socket, Some(ENTRY_TIME)).unwrap_or(false) {
+            return Err(Errno::TIMEDOUT);
+        }
         let (length, mut fds) =
             crate::launch::receive(socket, &mut bytes).map_err(|_| Errno::IO)?;
         if length == 0 {

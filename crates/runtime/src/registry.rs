@@ -153,7 +153,7 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
 /// left alone.
 ///
 /// # Errors
-/// Something that is left cannot be removed.
+/// The locks cannot be used.
 pub fn collect_garbage(dirs: &Dirs) -> Result<()> {
     let mut names: Vec<String> = std::fs::read_dir(&dirs.run)
         .map(|entries| {
@@ -168,8 +168,10 @@ pub fn collect_garbage(dirs: &Dirs) -> Result<()> {
     names.dedup();
     for name in names.iter().filter_map(|name| MachineName::new(name).ok()) {
         if let Some(lock) = try_lock(dirs, &name)? {
-            sweep(dirs, &name)?;
-            cgroup::remove_everywhere(&cgroup_path(dirs, &name))?;
+            // What cannot be removed (a process in an uninterruptible sleep) must not stand in the way of other machines; the
+            // next command tries again.
+            let _ = sweep(dirs, &name);
+            let _ = cgroup::remove_everywhere(&cgroup_path(dirs, &name));
             drop(lock);
         }
     }
@@ -191,10 +193,7 @@ pub(crate) fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
         }
         cgroup::remove_everywhere(&state.spec.cgroup.path)?;
         if state.spec.root.overlay == repot_model::Overlay::Ephemeral {
-            let kept = dirs.machine(name);
-            if kept.exists() {
-                std::fs::remove_dir_all(&kept).at("removing", kept)?;
-            }
+            forget_ephemeral(dirs, name);
         }
     }
     std::fs::remove_dir_all(&dir).at("removing", dir)
@@ -203,6 +202,14 @@ pub(crate) fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
 /// Removes cgroups of that path that an earlier machine left.
 pub(crate) fn cgroup_leftovers(path: &str) -> Result<()> {
     cgroup::remove_everywhere(path)
+}
+
+/// Removes what was made for an ephemeral machine. One that has a record is kept: it was only started so this time.
+pub(crate) fn forget_ephemeral(dirs: &Dirs, name: &MachineName) {
+    let dir = dirs.machine(name);
+    if !dir.join("machine.json").exists() {
+        let _ = std::fs::remove_dir_all(dir);
+    }
 }
 
 /// Where a machine's cgroup is, below the root of each hierarchy: `repot/NAME`. Run-time directories in other places, whose

@@ -88,20 +88,22 @@ impl Pump {
         ))
     }
 
-    /// Copies until the program has closed its outputs, or at once where nothing stands in for a terminal. The caller has
-    /// dropped its [`Stdio`] by then.
+    /// Copies until the program has closed its outputs and, where a terminal is its input, has ended. `process` is a pidfd on
+    /// it. The caller has dropped its [`Stdio`] by then.
     ///
     /// # Errors
     /// Polling fails.
-    pub fn run(mut self) -> Result<()> {
+    pub fn run(mut self, process: &OwnedFd) -> Result<()> {
         let mut buffer = [0u8; 8192];
-        while !self.outputs.is_empty() {
+        while !self.outputs.is_empty() || self.stdin.is_some() {
             let mut fds: Vec<PollFd<'_>> = self
                 .outputs
                 .iter()
                 .map(|(fd, _)| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN))
                 .collect();
+            let outputs = self.outputs.len();
             if self.stdin.is_some() {
+                fds.push(PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN));
                 fds.push(PollFd::from_borrowed_fd(
                     rustix::stdio::stdin(),
                     PollFlags::IN,
@@ -110,7 +112,9 @@ impl Pump {
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
                 .at("waiting for", "the program in the machine")?;
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-            if ready.len() > self.outputs.len() && ready[self.outputs.len()] {
+            if ready.get(outputs).is_some_and(|has_ended| *has_ended) {
+                self.stdin = None;
+            } else if ready.get(outputs + 1).is_some_and(|has_input| *has_input) {
                 match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
                     Ok(length)
                         if length > 0

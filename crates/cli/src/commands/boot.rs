@@ -37,7 +37,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     }
     let lock = registry::lock(&dirs, &record.name).map_err(|error| busy(error, &record.name))?;
     let spec = pid1(machines::spec(make_start(payload), true)?, args.as_pid2);
-    if candidate.is_new {
+    if candidate.is_new && !args.writes.ephemeral {
         registry::write_record(&dirs, record)?;
     }
     let started = start(&dirs, &spec, lock);

@@ -2,8 +2,9 @@
 
 use crate::args::Kill;
 use crate::sessions;
+use anyhow::bail;
 use repot_model::Signal;
-use repot_runtime::{Connection, Dirs, registry, stop};
+use repot_runtime::{Connection, Dirs, Waited, registry, stop};
 use std::time::Duration;
 
 pub(crate) fn run(args: &Kill) -> anyhow::Result<u8> {
@@ -16,7 +17,9 @@ pub(crate) fn run(args: &Kill) -> anyhow::Result<u8> {
             let connection = Connection::open(&dirs, name)?;
             connection.announce_stop(false)?;
             stop::send(&state, args.signal)?;
-            connection.wait_end(Some(Duration::from_secs(10)))?;
+            if connection.wait_end(Some(Duration::from_secs(10)))? == Waited::TimedOut {
+                bail!("{name} does not end although it was killed");
+            }
         } else {
             stop::send(&state, args.signal)?;
         }

@@ -18,7 +18,14 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
     // A machine of that name, or none that anybody will ask for again.
     let is_kept = args.name.is_some() || tree.machine.is_some() || args.writes.in_place;
     args.writes.ephemeral |= !is_kept;
-    let candidate = machines::candidate(&dirs, &tree, args.name.as_ref(), &args.writes)?;
+    // Several may run at once: a name of its own for each.
+    let own_name = if is_kept {
+        None
+    } else {
+        Some(machines::throw_away_name(&tree.default_name)?)
+    };
+    let name = args.name.as_ref().or(own_name.as_ref());
+    let candidate = machines::candidate(&dirs, &tree, name, &args.writes)?;
     let record = &candidate.record;
     let (root, facts) = machines::inspect(&record.base, None)?;
     machines::check_arch(&facts)?;

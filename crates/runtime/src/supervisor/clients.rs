@@ -12,6 +12,8 @@ pub(super) struct Client {
     pub(super) socket: OwnedFd,
     pub(super) is_attached: bool,
     pub(super) awaits_ready: bool,
+    /// It has announced a stop or a reboot.
+    pub(super) has_announced: bool,
 }
 
 impl Supervisor<'_> {
@@ -32,6 +34,7 @@ impl Supervisor<'_> {
                 socket,
                 is_attached: false,
                 awaits_ready: false,
+                has_announced: false,
             });
         }
     }
@@ -71,6 +74,7 @@ impl Supervisor<'_> {
                 _ => client.awaits_ready = true,
             },
             Some(Request::Stopping { reboot }) => {
+                client.has_announced = true;
                 self.intent = Some(reboot);
                 self.state.state = MachineState::Stopping;
                 self.write_state();
@@ -78,5 +82,16 @@ impl Supervisor<'_> {
             None => return false,
         }
         true
+    }
+
+    /// A command has gone. If it had announced what then did not happen, that is no longer expected.
+    pub(super) fn withdraw(&mut self, client: &Client) {
+        if client.has_announced && self.intent.take().is_some() {
+            self.state.state = match self.state.ready {
+                Some(_) => MachineState::Running,
+                None => MachineState::Starting,
+            };
+            self.write_state();
+        }
     }
 }

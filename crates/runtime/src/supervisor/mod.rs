@@ -56,6 +56,7 @@ pub fn supervise(dirs: &Dirs, spec: BootSpec, lock: OwnedFd, starter: OwnedFd) -
                 socket: starter,
                 is_attached: false,
                 awaits_ready: false,
+                has_announced: false,
             });
             supervisor.broadcast(&Event::Started, |_| true);
             supervisor.serve();
@@ -215,7 +216,8 @@ impl<'a> Supervisor<'a> {
                 .filter(|number| ready[3 + consoles + number] && !self.serve_client(*number))
                 .collect();
             while let Some(number) = gone.pop() {
-                self.clients.remove(number);
+                let client = self.clients.remove(number);
+                self.withdraw(&client);
             }
             if ready[1] {
                 self.accept();
@@ -307,7 +309,11 @@ impl<'a> Supervisor<'a> {
 
     fn read_notify(&mut self) {
         let mut bytes = [0u8; 4096];
-        while let Some((length, pid)) = protocol::receive_with_pid(&self.notify, &mut bytes) {
+        // So many at a time: whoever floods the socket must not keep the rest waiting.
+        for _ in 0..16 {
+            let Some((length, pid)) = protocol::receive_with_pid(&self.notify, &mut bytes) else {
+                break;
+            };
             // Anybody in the machine may write to the socket; only PID 1 speaks for it.
             if pid == self.machine.pid
                 && bytes[..length]
@@ -336,7 +342,10 @@ impl<'a> Supervisor<'a> {
                         self.kill();
                     }
                 }
-                SIGTERM | SIGINT => self.kill(),
+                SIGTERM | SIGINT => {
+                    self.intent = Some(false);
+                    self.kill();
+                }
                 _ => {}
             }
         }
@@ -416,7 +425,7 @@ impl<'a> Supervisor<'a> {
         let _ = self.cgroups.remove();
         let kept = self.dirs.machine(&self.spec.name);
         if self.spec.root.overlay == Overlay::Ephemeral {
-            let _ = std::fs::remove_dir_all(&kept);
+            registry::forget_ephemeral(self.dirs, &self.spec.name);
         } else {
             let _ = registry::write_json(
                 &kept.join("last.json"),
