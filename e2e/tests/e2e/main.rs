@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod hostile;
 mod isolation;
 mod life;
 mod quickstart;
