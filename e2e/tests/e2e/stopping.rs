@@ -135,6 +135,11 @@ fn an_init_that_dies() -> Result<()> {
         "{status}: {}",
         console.text()
     );
+    ensure!(
+        console.text().contains("bye"),
+        "its last words are missing: {}",
+        console.text()
+    );
     ensure!(sandbox.ok(&["logs", &name])?.contains("bye"));
     sandbox.ok(&["rm", &name])?;
     let done = sandbox.expect(
@@ -159,6 +164,7 @@ fn two_are_attached() -> Result<()> {
     let mut first = sandbox.console(&["boot", &tree, "-n", &name])?;
     first.login("root", "repot", LONG)?;
     let mut second = sandbox.console(&["attach", &name])?;
+    second.expect("login:", SHORT)?;
     first.send_line("echo se''en")?;
     for console in [&mut first, &mut second] {
         console.expect("seen\n", SHORT)?;

@@ -54,7 +54,8 @@ pub fn supervise(dirs: &Dirs, spec: BootSpec, lock: OwnedFd, starter: OwnedFd) -
         Ok(mut supervisor) => {
             supervisor.clients.push(Client {
                 socket: starter,
-                is_attached: false,
+                // It will show the console or wait; what comes before it asks must not be lost.
+                is_attached: true,
                 awaits_ready: false,
                 has_announced: false,
             });
@@ -209,15 +210,16 @@ impl<'a> Supervisor<'a> {
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
             drop(fds);
             let (consoles, clients) = (self.consoles.len(), self.clients.len());
-            for number in (0..consoles).filter(|number| ready[3 + number]) {
-                self.read_console(number);
-            }
+            // Before the consoles: who asked to see one sees what it shows next.
             let mut gone: Vec<usize> = (0..clients)
                 .filter(|number| ready[3 + consoles + number] && !self.serve_client(*number))
                 .collect();
             while let Some(number) = gone.pop() {
                 let client = self.clients.remove(number);
                 self.withdraw(&client);
+            }
+            for number in (0..consoles).filter(|number| ready[3 + number]) {
+                self.read_console(number);
             }
             if ready[1] {
                 self.accept();
