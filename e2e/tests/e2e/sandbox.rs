@@ -16,7 +16,7 @@ use repot_e2e::trees::Tree;
 use serde_json::Value;
 
 /// For one command that is not expected to take long. Generous: the machine may be loaded.
-pub const LONG: Duration = Duration::from_secs(90);
+pub const LONG: Duration = Duration::from_secs(200);
 /// For an answer that comes at once.
 pub const SHORT: Duration = Duration::from_secs(20);
 
