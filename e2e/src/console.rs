@@ -28,7 +28,7 @@ use answers::{Answers, Plain};
 pub use session::Ran;
 
 /// How long typing may take before the program at the other end counts as stuck.
-const TYPING_LIMIT: Duration = Duration::from_secs(10);
+const TYPING_LIMIT: Duration = Duration::from_secs(60);
 
 /// How many bytes of the raw output an error shows.
 const TAIL_BYTES: usize = 2048;

@@ -207,7 +207,7 @@ pub fn until(what: &str, within: Duration, mut seen: impl FnMut() -> Result<bool
 mod tests {
     use super::*;
 
-    const LIMIT: Duration = Duration::from_secs(10);
+    const LIMIT: Duration = Duration::from_secs(60);
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("/bin/sh");

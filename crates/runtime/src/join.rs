@@ -73,7 +73,7 @@ pub struct Joined {
 }
 
 /// How long a process may take to enter a machine. A machine can freeze the cgroup that its first process is in.
-const ENTRY_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+const ENTRY_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What is prepared before the fork.
 struct Prepared {

@@ -59,7 +59,7 @@ pub fn power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> 
         Err(why) => why,
     };
     send(&state, Signal::KILL)?;
-    match connection.wait_end(Some(Duration::from_secs(10)))? {
+    match connection.wait_end(Some(Duration::from_secs(30)))? {
         Waited::Ended(_) => Ok(Stopped::Killed { why }),
         Waited::Ready(_) | Waited::TimedOut => Err(Error::Supervisor(format!(
             "{name} does not end although it was killed"
@@ -96,7 +96,7 @@ pub fn reboot(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Res
         Err(why) => why,
     };
     send(&state, Signal::KILL)?;
-    connection.wait_reboot(Some(Duration::from_secs(10)))?;
+    connection.wait_reboot(Some(Duration::from_secs(30)))?;
     Ok(Stopped::Killed { why })
 }
 

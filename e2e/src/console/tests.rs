@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn sh(script: &str) -> Console {
     Console::spawn(Command::new("sh").args(["-c", script])).unwrap()

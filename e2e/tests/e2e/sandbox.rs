@@ -18,7 +18,7 @@ use serde_json::Value;
 /// For one command that is not expected to take long. Generous: the machine may be loaded.
 pub const LONG: Duration = Duration::from_secs(200);
 /// For an answer that comes at once.
-pub const SHORT: Duration = Duration::from_secs(20);
+pub const SHORT: Duration = Duration::from_secs(60);
 
 /// Directories of its own for one test; removes what is left of it when dropped.
 pub struct Sandbox {

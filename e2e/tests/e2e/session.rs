@@ -115,16 +115,19 @@ fn bytes(console: &mut Console) -> Result<()> {
     Ok(())
 }
 
-/// The size of our terminal becomes that of the machine's.
+/// The size of our terminal becomes that of the machine's. It changes while a command runs: readline reads the size and
+/// sets it again whenever it shows a prompt (`set_winsize` in its rltty.c), which undoes a change between the two.
 pub fn window_size(console: &mut Console) -> Result<()> {
     for (rows, columns) in [(40, 132), (24, 80)] {
+        console.send_line(&format!(
+            r#"echo wai''ting; until test "$(stty size)" = "{rows} {columns}"; do sleep 0.1 || sleep 1; done; echo chan''ged"#
+        ))?;
+        console.expect("waiting\n", SHORT)?;
         console.resize(rows, columns)?;
-        let command = format!(
-            r#"until test "$(stty size)" = "{rows} {columns}"; do sleep 0.1 || sleep 1; done"#
-        );
         console
-            .run(&command, SHORT)
+            .expect("changed\n", SHORT)
             .context("waiting for the new window size")?;
+        console.run("true", SHORT)?;
     }
     Ok(())
 }
@@ -132,9 +135,7 @@ pub fn window_size(console: &mut Console) -> Result<()> {
 /// Presses the escape and waits for the command to end.
 pub fn detach(console: &mut Console) -> Result<()> {
     console.send("\x1d\x1d\x1d")?;
-    let status = console
-        .wait_exit(Duration::from_secs(1))
-        .context("detaching")?;
+    let status = console.wait_exit(SHORT).context("detaching")?;
     ensure!(status.code() == Some(0), "detaching ended with {status}");
     Ok(())
 }

@@ -45,10 +45,7 @@ fn a_hung_init_is_killed_and_that_is_said() -> Result<()> {
     let done = sandbox.expect(&["stop", "--timeout", "2", &name], 1)?;
     ensure!(done.err().contains("was killed"), "{done}");
     let took = started.elapsed();
-    ensure!(
-        took >= Duration::from_secs(2) && took < SHORT,
-        "it took {took:?}"
-    );
+    ensure!(took >= Duration::from_secs(2), "it took {took:?}");
     ensure!(sandbox.state(&name)? == "stopped");
     sandbox.ok(&["rm", &name])?;
     sandbox.finish()

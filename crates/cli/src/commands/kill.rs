@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Kill) -> anyhow::Result<u8> {
             let connection = Connection::open(&dirs, name)?;
             connection.announce_stop(false)?;
             stop::send(&state, args.signal)?;
-            if connection.wait_end(Some(Duration::from_secs(10)))? == Waited::TimedOut {
+            if connection.wait_end(Some(Duration::from_secs(30)))? == Waited::TimedOut {
                 bail!("{name} does not end although it was killed");
             }
         } else {
