@@ -1,7 +1,5 @@
 //! What a person checks in a shell: identity, terminal, job control, window size, bytes that pass through.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
 use repot_e2e::console::Console;
