@@ -6,6 +6,8 @@
 
 use crate::error::{At, Error, Result};
 use repot_model::{CgroupPlan, CgroupVersion, IdMap};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use serde::Serialize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,12 +16,52 @@ use std::path::{Path, PathBuf};
 /// The cgroups of one machine.
 #[derive(Debug)]
 pub(crate) struct MachineCgroups {
-    /// The machine's directory in each hierarchy.
-    dirs: Vec<PathBuf>,
-    /// The directory in the hierarchy that the machine itself sees.
-    own: PathBuf,
-    /// Private mounts that `dirs` go through.
+    /// The machine's place in each hierarchy; first the one that the machine itself sees.
+    places: Vec<Place>,
+    /// Private mounts that `places` go through.
     _mounts: Vec<OwnedFd>,
+}
+
+/// A machine's directory in a hierarchy.
+#[derive(Debug)]
+struct Place {
+    dir: PathBuf,
+    is_v2: bool,
+}
+
+/// How a new process gets into a machine's cgroups, opened while the host's paths can be reached.
+#[derive(Debug)]
+pub(crate) struct Entrances {
+    /// The directory in the cgroup2 hierarchy, where a process can be made ([`repot_sys::clone_process_into`]).
+    pub(crate) birthplace: Option<OwnedFd>,
+    doors: Vec<Door>,
+}
+
+/// A file that takes the process that writes 0 to it.
+#[derive(Debug)]
+struct Door {
+    file: OwnedFd,
+    is_v2: bool,
+    is_needed: bool,
+}
+
+impl Entrances {
+    /// Moves this process, which has a single thread, into all of them, but for the cgroup2 hierarchy if it was made there.
+    ///
+    /// # Errors
+    /// The hierarchy that the machine sees does not take it.
+    pub(crate) fn enter(&self, is_born_inside: bool) -> std::result::Result<(), Errno> {
+        for door in &self.doors {
+            if door.is_v2 && is_born_inside {
+                continue;
+            }
+            match rustix::io::write(&door.file, b"0") {
+                Err(errno) if door.is_needed => return Err(errno),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A cgroup hierarchy that is mounted on the host.
@@ -98,38 +140,57 @@ impl MachineCgroups {
         // Nothing that a machine nests may become too deep for the host to remove (cgroup-v2.rst, "cgroup.max.*").
         let _ = std::fs::write(own.join("cgroup.max.depth"), "32");
         let _ = std::fs::write(own.join("cgroup.max.descendants"), "10000");
-        let mut dirs = vec![own.clone()];
+        let mut places = vec![Place {
+            dir: own,
+            is_v2: plan.version == CgroupVersion::V2,
+        }];
         // Every other hierarchy as well: what the machine is not moved out of, it could mount and see from the host's root.
         for hierarchy in mounted.iter().filter(|hierarchy| !wanted(hierarchy)) {
             // A hierarchy may be mounted read-only; then it is read-only for the machine too.
             if make_all(&hierarchy.root, Path::new(&plan.path)).is_ok() {
-                dirs.push(hierarchy.root.join(&plan.path));
+                places.push(Place {
+                    dir: hierarchy.root.join(&plan.path),
+                    is_v2: hierarchy.is_v2,
+                });
             }
         }
         Ok(Self {
-            dirs,
-            own,
+            places,
             _mounts: mounts,
         })
     }
 
-    /// Moves a process into all of them. Only the machine's own hierarchy has to succeed.
-    pub(crate) fn add(&self, pid: i32) -> Result<()> {
-        for dir in &self.dirs {
-            let file = dir.join("cgroup.procs");
-            match std::fs::write(&file, pid.to_string()) {
-                Err(error) if *dir == self.own => {
-                    return Err(error).at("moving a process to", file);
-                }
-                _ => {}
+    /// The ways in, for one process. In a v1 hierarchy that is `tasks`: a thread that moves itself does not wait for a grace
+    /// period of the kernel, as every write to `cgroup.procs` does (kernel/cgroup/cgroup.c, `cgroup_procs_write_start`).
+    ///
+    /// # Errors
+    /// The hierarchy that the machine sees cannot be opened.
+    pub(crate) fn entrances(&self) -> Result<Entrances> {
+        let mut doors = Vec::with_capacity(self.places.len());
+        let mut birthplace = None;
+        for (number, Place { dir, is_v2 }) in self.places.iter().enumerate() {
+            let path = dir.join(if *is_v2 { "cgroup.procs" } else { "tasks" });
+            let is_needed = number == 0;
+            match rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(file) => doors.push(Door {
+                    file,
+                    is_v2: *is_v2,
+                    is_needed,
+                }),
+                Err(errno) if is_needed => return Err(errno).at("opening", path),
+                Err(_) => {}
+            }
+            if *is_v2 {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                birthplace = rustix::fs::open(dir, flags, Mode::empty()).ok();
             }
         }
-        Ok(())
+        Ok(Entrances { birthplace, doors })
     }
 
     /// Kills what is left in them and removes them.
     pub(crate) fn remove(&self) -> Result<()> {
-        self.dirs.iter().try_for_each(|dir| remove(dir))
+        self.places.iter().try_for_each(|place| remove(&place.dir))
     }
 }
 

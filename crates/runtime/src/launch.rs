@@ -1,13 +1,13 @@
-//! The parent's side of a start: makes the child in its namespaces, maps its IDs, puts it into its cgroups, hands it the
-//! prepared mounts, and learns whether PID 1 runs.
+//! The parent's side of a start: makes the child in its namespaces and cgroup, maps its IDs, hands it the prepared mounts,
+//! and learns whether PID 1 runs.
 
-use crate::cgroup::MachineCgroups;
+use crate::cgroup::{Entrances, MachineCgroups};
 use crate::error::{At, Error, Result};
 use crate::idmap::{self, MountKind};
 use crate::stdio::Stdio;
 use crate::step::{self, Context, Inputs, Report, Step};
 use repot_model::{BootSpec, IdMap, Network, Overlay, Pid1};
-use repot_sys::{Cloned, Namespaces, clone_process};
+use repot_sys::{Cloned, Namespaces, clone_process, clone_process_into};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -114,22 +114,24 @@ pub(crate) fn launch(
     if !matches!(spec.idmap, IdMap::Host { .. }) {
         namespaces = namespaces | Namespaces::USER;
     }
-    let (pid, pidfd) = match clone_process(namespaces)? {
+    let entrances = cgroups.entrances()?;
+    let (cloned, is_born_inside) = clone_in(namespaces, &entrances)?;
+    let (pid, pidfd) = match cloned {
         Cloned::Child => {
             drop(ours);
-            child(spec.pid1, prepared, theirs);
+            child(spec.pid1, prepared, theirs, (entrances, is_born_inside));
             repot_sys::exit_now(1);
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
-    drop(theirs);
+    drop((theirs, entrances));
     let mut child = ChildGuard { pid, armed: true };
     let pidfd = match pidfd {
         Some(pidfd) => pidfd,
         None => rustix::process::pidfd_open(raw_pid(pid), rustix::process::PidfdFlags::empty())
             .at("opening a pidfd of", pid.to_string())?,
     };
-    set_up(spec, prepared, cgroups, pid, &ours)?;
+    set_up(spec, prepared, pid, &ours)?;
     let (terminals, warnings) = follow(&ours, prepared, spec, &mut child)?;
     child.armed = false;
     Ok(Launched {
@@ -138,6 +140,17 @@ pub(crate) fn launch(
         terminals,
         warnings,
     })
+}
+
+/// Makes the child, in its cgroup where the kernel can do that. `true`: it could.
+fn clone_in(namespaces: Namespaces, entrances: &Entrances) -> Result<(Cloned, bool)> {
+    if let Some(dir) = &entrances.birthplace
+        && let Ok(cloned) = clone_process_into(namespaces, dir.as_fd())
+    {
+        return Ok((cloned, true));
+    }
+    // Without clone3, or with a filter that refuses it. Any other reason comes back here.
+    Ok((clone_process(namespaces)?, false))
 }
 
 fn raw_pid(pid: i32) -> rustix::process::Pid {
@@ -177,14 +190,8 @@ impl Drop for ChildGuard {
     }
 }
 
-/// What only the parent may do: ID maps (user_namespaces(7)), cgroups, ID-mapped copies of mounts.
-fn set_up(
-    spec: &BootSpec,
-    prepared: &Prepared,
-    cgroups: &MachineCgroups,
-    pid: i32,
-    socket: &OwnedFd,
-) -> Result<()> {
+/// What only the parent may do: ID maps (user_namespaces(7)), ID-mapped copies of mounts.
+fn set_up(spec: &BootSpec, prepared: &Prepared, pid: i32, socket: &OwnedFd) -> Result<()> {
     let userns = match idmap::map_line(&spec.idmap) {
         Some(line) => {
             for map in ["uid_map", "gid_map"] {
@@ -195,7 +202,6 @@ fn set_up(
         }
         None => None,
     };
-    cgroups.add(pid)?;
     let map_with = userns
         .as_ref()
         .filter(|_| matches!(spec.idmap, IdMap::Shifted { .. }))
@@ -368,7 +374,7 @@ pub(crate) fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Vec<
 }
 
 /// The child: waits for the parent's part, runs the steps, becomes PID 1's program. Returns only on failure.
-fn child(pid1: Pid1, prepared: &Prepared, socket: OwnedFd) {
+fn child(pid1: Pid1, prepared: &Prepared, socket: OwnedFd, cgroups: (Entrances, bool)) {
     if repot_sys::cloexec_from(3).is_err() {
         return;
     }
@@ -387,6 +393,7 @@ fn child(pid1: Pid1, prepared: &Prepared, socket: OwnedFd) {
     let mut context = Context {
         handed,
         held: Vec::new(),
+        cgroups: Some(cgroups),
         socket,
     };
     if context.run(&prepared.steps).is_err() {

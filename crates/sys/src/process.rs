@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result, last};
 use rustix::thread::UnshareFlags;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A set of namespace kinds (namespaces(7)), as `CLONE_NEW*` bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,20 +54,14 @@ pub enum Cloned {
 
 /// Makes a child with copies of everything, in new namespaces of the given kinds.
 ///
-/// It behaves like fork(2) with namespaces, and the old clone(2) is enough for that: nothing here needs clone3.
+/// It behaves like fork(2) with namespaces, and the old clone(2) is enough for that.
 ///
 /// # Errors
 /// `EAGAIN`: this process has other threads (checked here: after a fork of a threaded process, locks such as
 /// that of malloc may be held by threads that do not exist in the child), or the limit of processes is reached;
 /// `EPERM`, `ENOSPC`: namespaces are not permitted, or `user.max_*_namespaces` is used up.
 pub fn clone_process(namespaces: Namespaces) -> Result<Cloned> {
-    if thread_count() > 1 {
-        return Err(Error {
-            call: "clone",
-            args: "called from a process with threads".into(),
-            errno: rustix::io::Errno::AGAIN,
-        });
-    }
+    refuse_threads("clone")?;
     let mut pidfd: libc::c_int = -1;
     let flags = libc::c_long::from(namespaces.0 | libc::CLONE_PIDFD | libc::SIGCHLD);
     let null: libc::c_long = 0;
@@ -80,18 +74,74 @@ pub fn clone_process(namespaces: Namespaces) -> Result<Cloned> {
     // SAFETY: without CLONE_VM and with a null stack this is fork: the child has its own copy of all memory. There is
     // one thread only, so no lock is held by somebody who does not exist in the child. `pidfd` outlives the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, &raw mut pidfd, null, null) };
+    cloned(pid, pidfd).ok_or_else(|| last("clone", format!("{:#x}", namespaces.0)))
+}
+
+/// As [`clone_process`], with the child in the cgroup whose directory of a cgroup2 hierarchy is given, from its first
+/// moment on (clone(2), `CLONE_INTO_CGROUP`, Linux 5.7). A move by `cgroup.procs` waits for a grace period of the kernel,
+/// several milliseconds; this does not.
+///
+/// # Errors
+/// As for [`clone_process`]. `ENOSYS`, `E2BIG`, `EINVAL`: not on this kernel. `EBUSY`: the cgroup hands controllers down.
+/// `EOPNOTSUPP`: the cgroup can hold no processes.
+pub fn clone_process_into(namespaces: Namespaces, cgroup: BorrowedFd<'_>) -> Result<Cloned> {
+    /// `struct clone_args` of linux/sched.h, the version with `cgroup`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct CloneArgs {
+        flags: u64,
+        pidfd: u64,
+        child_tid: u64,
+        parent_tid: u64,
+        exit_signal: u64,
+        stack: u64,
+        stack_size: u64,
+        tls: u64,
+        set_tid: u64,
+        set_tid_size: u64,
+        cgroup: u64,
+    }
+    /// linux/sched.h; the constant of the libc crate is an `int`, which cannot hold it.
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    refuse_threads("clone3")?;
+    let mut pidfd: libc::c_int = -1;
+    let args = CloneArgs {
+        flags: u64::from((namespaces.0 | libc::CLONE_PIDFD).cast_unsigned()) | CLONE_INTO_CGROUP,
+        pidfd: (&raw mut pidfd).expose_provenance() as u64,
+        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+        cgroup: u64::from(cgroup.as_raw_fd().cast_unsigned()),
+        ..CloneArgs::default()
+    };
+    // SAFETY: as in `clone_process`. `args` and `pidfd` outlive the call, which gets the size of the one and writes the other.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    cloned(pid, pidfd).ok_or_else(|| last("clone3", format!("{:#x}, into a cgroup", namespaces.0)))
+}
+
+/// What a clone call came to. `None`: it failed.
+fn cloned(pid: libc::c_long, pidfd: libc::c_int) -> Option<Cloned> {
     match pid {
-        0 => Ok(Cloned::Child),
-        ..0 => Err(last("clone", format!("{:#x}", namespaces.0))),
+        0 => Some(Cloned::Child),
+        ..0 => None,
         _ => {
             // SAFETY: the kernel has just made this descriptor for us, nobody else owns it.
             let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
-            Ok(Cloned::Parent {
+            Some(Cloned::Parent {
                 pid: i32::try_from(pid).unwrap_or(i32::MAX),
                 pidfd,
             })
         }
     }
+}
+
+fn refuse_threads(call: &'static str) -> Result<()> {
+    if thread_count() == 1 {
+        return Ok(());
+    }
+    Err(Error {
+        call,
+        args: "called from a process with threads".into(),
+        errno: rustix::io::Errno::AGAIN,
+    })
 }
 
 /// Threads of this process, from `/proc/self/stat` (field 20). 1 where that cannot be read.
@@ -140,7 +190,6 @@ pub fn inherited_fd(number: i32) -> Option<OwnedFd> {
 /// # Errors
 /// `EPERM` without CAP_SYS_ADMIN in the initial user namespace, or for a caller that leads a session with a terminal.
 pub fn free_terminal(terminal: &OwnedFd) -> Result<()> {
-    use std::os::fd::AsRawFd;
     // A process group leader cannot start a session; whoever calls this was started for it and is none, or is a session
     // leader already.
     let _ = rustix::process::setsid();
@@ -162,7 +211,6 @@ pub fn free_terminal(terminal: &OwnedFd) -> Result<()> {
 /// # Errors
 /// `ESRCH`: the process has ended. `EINVAL`: no such signal.
 pub fn pidfd_send(pidfd: &OwnedFd, signal: i32) -> Result<()> {
-    use std::os::fd::AsRawFd;
     // SAFETY: the descriptor is open for the time of the call; no siginfo is passed.
     let done = unsafe {
         libc::syscall(

@@ -73,6 +73,47 @@ fn signals_are_passed_on() -> Result<()> {
     sandbox.finish()
 }
 
+/// In every hierarchy that the host has mounted, a command is in a cgroup of its own: what it stayed out of would show the
+/// host's processes.
+#[test]
+fn cgroups() -> Result<()> {
+    let (sandbox, tree) = sandbox()?;
+    let name = sandbox.name();
+    let mut child = sandbox
+        .command(&["run", "-n", &name, &tree, "sleep", "300"])?
+        .stdin(Stdio::null())
+        .spawn()?;
+    let mut leader = 0;
+    process::until("the command runs", SHORT, || {
+        let status = sandbox.status(&name).unwrap_or_default();
+        leader = status["running"]["leader_pid"].as_i64().unwrap_or(0);
+        Ok(leader > 0)
+    })?;
+    let mounted: Vec<String> = fs::read_to_string("/proc/self/mountinfo")?
+        .lines()
+        .filter_map(|line| line.split_once(" - cgroup"))
+        .filter_map(|(_, rest)| Some(rest.rsplit(' ').next()?.to_owned()))
+        .collect();
+    let membership = fs::read_to_string(format!("/proc/{leader}/cgroup"))?;
+    for line in membership.lines() {
+        let controllers = line.split(':').nth(1).unwrap_or_default();
+        let is_mounted = controllers.split(',').all(|option| {
+            mounted
+                .iter()
+                .any(|options| option.is_empty() || options.split(',').any(|it| it == option))
+        });
+        ensure!(
+            !is_mounted || line.ends_with(&format!("/{name}")),
+            "{line} of\n{membership}"
+        );
+    }
+    ensure!(membership.contains("::/repot"), "{membership}");
+    sandbox.ok(&["kill", &name])?;
+    process::wait(&mut child, SHORT)?;
+    sandbox.ok(&["rm", &name])?;
+    sandbox.finish()
+}
+
 #[test]
 fn pid_1() -> Result<()> {
     let (sandbox, tree) = sandbox()?;

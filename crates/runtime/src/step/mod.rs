@@ -36,6 +36,8 @@ pub enum Step {
     BecomeRoot,
     /// Ask the kernel to kill this process when the supervisor dies.
     DieWithParent,
+    /// Move into the machine's cgroups in all hierarchies.
+    EnterCgroups,
     /// Make the current cgroups the root of what the machine sees.
     NewCgroupNamespace,
     /// Stop mount events from travelling between the host and the machine.
@@ -133,6 +135,7 @@ impl fmt::Display for Step {
         match self {
             Self::BecomeRoot => f.write_str("become root of the user namespace"),
             Self::DieWithParent => f.write_str("die with the supervisor"),
+            Self::EnterCgroups => f.write_str("enter the machine's cgroups"),
             Self::NewCgroupNamespace => f.write_str("unshare the cgroup namespace"),
             Self::PrivateMounts => f.write_str("make all mounts private"),
             Self::Hold { path, .. } => write!(f, "open {} of the host", show(path)),

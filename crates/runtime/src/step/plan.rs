@@ -25,7 +25,8 @@ pub struct Inputs {
 /// # Errors
 /// A path in the spec holds a NUL byte, or a capability is unknown.
 pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
-    let mut steps = vec![Step::PrivateMounts];
+    // The cgroups first: whatever fails or hangs later is in them.
+    let mut steps = vec![Step::EnterCgroups, Step::PrivateMounts];
     // Everything of the host that is needed later is opened before anything is covered, and as long as this process is
     // still the host's root: directories on the way may be closed to others.
     let held = devices::hold(inputs, &mut steps)?;
@@ -34,7 +35,7 @@ pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
         Step::BecomeRoot,
         // After the change of IDs, which clears the setting (prctl(2), PR_SET_PDEATHSIG).
         Step::DieWithParent,
-        // The parent has put this process into the machine's cgroups by now.
+        // Its root is where this process stands now.
         Step::NewCgroupNamespace,
     ]);
     let handed = root::steps(spec, &mut steps)?;

@@ -4,6 +4,7 @@
 //! memory; it reports over a socket and never logs.
 
 use super::{Held, Mount, Step, guest};
+use crate::cgroup::Entrances;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
@@ -64,6 +65,8 @@ pub(crate) struct Context {
     pub(crate) handed: Vec<Option<OwnedFd>>,
     /// Paths of the host.
     pub(crate) held: Vec<Option<OwnedFd>>,
+    /// The ways into the machine's cgroups, and whether this process was made in the cgroup2 one.
+    pub(crate) cgroups: Option<(Entrances, bool)>,
     /// Where reports go.
     pub(crate) socket: OwnedFd,
 }
@@ -101,6 +104,10 @@ impl Context {
             Step::DieWithParent => rustix::process::set_parent_process_death_signal(Some(
                 rustix::process::Signal::KILL,
             )),
+            Step::EnterCgroups => match self.cgroups.take() {
+                Some((entrances, is_born_inside)) => entrances.enter(is_born_inside),
+                None => Ok(()),
+            },
             Step::NewCgroupNamespace => {
                 repot_sys::unshare(repot_sys::Namespaces::CGROUP).map_err(|error| error.errno)
             }
