@@ -65,7 +65,7 @@ impl Entrances {
 }
 
 /// A cgroup hierarchy that is mounted on the host.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
     root: PathBuf,
     is_v2: bool,
@@ -125,31 +125,34 @@ impl MachineCgroups {
                 .iter()
                 .any(|option| option == "name=systemd"),
         };
-        let own_root = match mounted.iter().find(|hierarchy| wanted(hierarchy)) {
-            Some(hierarchy) => hierarchy.root.clone(),
+        let own_hierarchy = match mounted.iter().find(|hierarchy| wanted(hierarchy)) {
+            Some(hierarchy) => hierarchy.clone(),
             None => {
                 let mount = mount_privately(plan.version)?;
-                let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+                let root = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
                 mounts.push(mount);
-                path
+                Hierarchy {
+                    root,
+                    is_v2: plan.version == CgroupVersion::V2,
+                    options: Vec::new(),
+                }
             }
         };
-        let own = own_root.join(&plan.path);
-        make_all(&own_root, Path::new(&plan.path))?;
+        let own = make_all(&own_hierarchy, Path::new(&plan.path))?;
         delegate(&own, idmap)?;
         // Nothing that a machine nests may become too deep for the host to remove (cgroup-v2.rst, "cgroup.max.*").
         let _ = std::fs::write(own.join("cgroup.max.depth"), "32");
         let _ = std::fs::write(own.join("cgroup.max.descendants"), "10000");
         let mut places = vec![Place {
             dir: own,
-            is_v2: plan.version == CgroupVersion::V2,
+            is_v2: own_hierarchy.is_v2,
         }];
         // Every other hierarchy as well: what the machine is not moved out of, it could mount and see from the host's root.
         for hierarchy in mounted.iter().filter(|hierarchy| !wanted(hierarchy)) {
             // A hierarchy may be mounted read-only; then it is read-only for the machine too.
-            if make_all(&hierarchy.root, Path::new(&plan.path)).is_ok() {
+            if let Ok(dir) = make_all(hierarchy, Path::new(&plan.path)) {
                 places.push(Place {
-                    dir: hierarchy.root.join(&plan.path),
+                    dir,
                     is_v2: hierarchy.is_v2,
                 });
             }
@@ -321,19 +324,24 @@ fn mount_privately(version: CgroupVersion) -> Result<OwnedFd> {
     .at("mounting a", fs_type)
 }
 
-/// Creates the directories of `path` below `root` one by one, handing v2 controllers down on the way.
-fn make_all(root: &Path, path: &Path) -> Result<()> {
-    let mut dir = root.to_owned();
+/// Creates the directories of `path` in a hierarchy one by one, handing v2 controllers down on the way. Returns the last.
+fn make_all(hierarchy: &Hierarchy, path: &Path) -> Result<PathBuf> {
+    let is_cpuset = hierarchy.options.iter().any(|option| option == "cpuset");
+    let mut dir = hierarchy.root.clone();
     for component in path.components() {
-        enable_controllers(&dir);
+        if hierarchy.is_v2 {
+            enable_controllers(&dir);
+        }
         dir.push(component);
         match std::fs::create_dir(&dir) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             other => other.at("creating cgroup", &dir)?,
         }
-        inherit_cpuset(&dir);
+        if is_cpuset {
+            inherit_cpuset(&dir);
+        }
     }
-    Ok(())
+    Ok(dir)
 }
 
 /// A new v1 cpuset has no processor and takes no process in before it is given some (cpuset(7)).
@@ -406,14 +414,14 @@ fn remove(dir: &Path) -> Result<()> {
 }
 
 fn remove_once(dir: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return true;
-    };
-    for entry in entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-    {
-        remove_once(&entry.path());
+    match std::fs::remove_dir(dir) {
+        Ok(()) => return true,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return true,
+        Err(_) => {}
+    }
+    let children = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for child in children.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_once(&child.path());
     }
     let processes = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     for pid in processes
@@ -422,7 +430,7 @@ fn remove_once(dir: &Path) -> bool {
     {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
-    matches!(std::fs::remove_dir(dir), Ok(()) | Err(_)) && !dir.exists()
+    std::fs::remove_dir(dir).is_ok() || !dir.exists()
 }
 
 #[cfg(test)]
