@@ -4,6 +4,8 @@
 //! `gen [--check]`: the lists of modules in the folders of extensions (inits, distributions, login stacks, sources) are sorted
 //! and complete; rewrites them, or with `--check` fails. Man pages are no matter of it: `repot generate man DIR` makes
 //! them where repot is installed, and they are not committed.
+//! `old-kernels [--short] [--set CALLS]... [TEST...]`: the end-to-end tests with system calls hidden, as on older kernels.
+//! `without CALLS -- PROGRAM ARGS`: a program with system calls hidden.
 //! `ci`: everything that is checked besides the tests.
 #![forbid(unsafe_code)]
 #![allow(
@@ -14,12 +16,14 @@
 
 mod deps;
 mod lists;
+mod old_kernels;
 
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask check-deps | gen [--check] | ci";
+const USAGE: &str = "usage: cargo xtask check-deps | gen [--check] | ci\n       \
+    cargo xtask old-kernels [--short] [--set CALLS]... [TEST...] | without CALLS -- PROGRAM ARGS";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +32,8 @@ fn main() -> ExitCode {
         ["check-deps"] => deps::check(root()),
         ["gen"] => lists::generate(root(), lists::Mode::Write),
         ["gen", "--check"] => lists::generate(root(), lists::Mode::Check),
+        ["old-kernels", args @ ..] => old_kernels::run(args),
+        ["without", calls, "--", program @ ..] => old_kernels::without(calls, program),
         ["ci"] => ci(),
         _ => {
             eprintln!("{USAGE}");

@@ -1,0 +1,187 @@
+//! The end-to-end tests as on an older kernel: with system calls that answer ENOSYS, or what a file system without
+//! ID-mapped mounts makes them answer.
+//!
+//! `without CALLS -- PROGRAM ARGS` hides the calls from a program and all that it starts, by a filter that is inherited.
+//! `old-kernels` runs the tests so, cargo and the test kit included, once for each set of calls, and prints a table.
+//! The filter is installed without no_new_privs, which would break set-uid programs in machines; that needs root.
+
+use crate::root;
+use anyhow::{Context, Result, bail, ensure};
+use repot_sys::Instruction;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Instant;
+
+/// Calls that can be hidden. From 424 on (Linux 5.1), a call has the same number on every architecture but alpha, 32-bit
+/// x86 included (include/uapi/asm-generic/unistd.h and the tables in arch), so the filter need not look at that.
+const CALLS: &[(&str, u32)] = &[
+    ("pidfd_send_signal", 424),
+    ("open_tree", 428),
+    ("move_mount", 429),
+    ("fsopen", 430),
+    ("fsconfig", 431),
+    ("fsmount", 432),
+    ("pidfd_open", 434),
+    ("clone3", 435),
+    ("close_range", 436),
+    ("openat2", 437),
+    ("mount_setattr", 442),
+];
+
+/// What a call can be made to answer: absent; no support; forbidden by somebody else's filter.
+const ANSWERS: &[(&str, u32)] = &[("ENOSYS", 38), ("EINVAL", 22), ("EPERM", 1)];
+
+/// All of them.
+const ALL: &str = "pidfd_send_signal,open_tree,move_mount,fsopen,fsconfig,fsmount,pidfd_open,clone3,close_range,\
+    openat2,mount_setattr";
+
+/// The sets of one run.
+const SETS: &[&str] = &[
+    "openat2",
+    "openat2=EPERM",
+    "clone3",
+    "open_tree",
+    "move_mount",
+    "fsopen",
+    "mount_setattr",
+    "mount_setattr=EINVAL",
+    "mount_setattr=EPERM",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "close_range",
+    ALL,
+];
+
+/// The tests of a short round: an import, a boot of systemd and of busybox with login, reboot and power-off, `run`, `exec`,
+/// binds, `rm`.
+const SHORT: &[&str] = &[
+    "boot::bookworm_systemd_attended",
+    "boot::bookworm_busybox_attended",
+    "hostile::mount_points_lead_nowhere",
+    "isolation::no_inherited_descriptors",
+    "run::",
+    "sources::gzip_tarball",
+];
+
+/// `cargo xtask without CALLS -- PROGRAM ARGS`: becomes the program, without these calls.
+///
+/// # Errors
+/// An unknown call or answer; the filter needs CAP_SYS_ADMIN; the program cannot be executed.
+pub(crate) fn without(calls: &str, program: &[&str]) -> Result<()> {
+    let (name, args) = program.split_first().context("naming a program")?;
+    repot_sys::install_filter(&filter(calls)?)
+        .context("installing the filter, which needs root")?;
+    Err(Command::new(name).args(args).exec()).with_context(|| format!("executing {name}"))
+}
+
+/// `cargo xtask old-kernels [--short] [--set CALLS]... [TEST...]`: all tests, or those whose names hold one of the texts.
+///
+/// # Errors
+/// A test has failed, or cargo cannot be started.
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    let (mut sets, mut tests) = (Vec::new(), Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match *arg {
+            "--short" => tests.extend(SHORT),
+            "--set" => sets.push(*args.next().context("reading the calls after --set")?),
+            test => tests.push(test),
+        }
+    }
+    if sets.is_empty() {
+        sets.extend(SETS);
+    }
+    let mut rows = Vec::new();
+    for set in sets {
+        println!("=== without {set}");
+        let started = Instant::now();
+        let (passed, failed) = tests_without(set, &tests)?;
+        rows.push((set, passed, failed, started.elapsed().as_secs()));
+    }
+    println!("| without | passed | failed | seconds |\n| --- | --- | --- | --- |");
+    for (set, passed, failed, seconds) in &rows {
+        let names = if failed.is_empty() {
+            "0".to_owned()
+        } else {
+            failed.join(", ")
+        };
+        println!("| `{set}` | {passed} | {names} | {seconds} |");
+    }
+    ensure!(
+        rows.iter().all(|(_, _, failed, _)| failed.is_empty()),
+        "tests have failed"
+    );
+    Ok(())
+}
+
+/// Runs the tests; how many have passed, and the names of those that have not.
+fn tests_without(calls: &str, tests: &[&str]) -> Result<(usize, Vec<String>)> {
+    filter(calls)?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new("/proc/self/exe")
+        .args(["without", calls, "--"])
+        .arg(cargo)
+        .args(["test", "-q", "-p", "repot-e2e", "--test", "e2e", "--"])
+        .args(["--test-threads", "2", "--format", "pretty"])
+        .args(tests)
+        .current_dir(root())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("starting the tests")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{text}");
+    let results = |end| {
+        text.lines()
+            .filter_map(move |line| line.strip_prefix("test ")?.strip_suffix(end))
+    };
+    let passed = results(" ... ok").count();
+    let failed: Vec<String> = results(" ... FAILED").map(str::to_owned).collect();
+    if passed + failed.len() == 0 || output.status.success() != failed.is_empty() {
+        bail!(
+            "the tests without {calls} did not run to their end: {}",
+            output.status
+        );
+    }
+    Ok((passed, failed))
+}
+
+/// A filter that answers `CALL[=ANSWER],...` (classic BPF, linux/filter.h; seccomp(2), "struct seccomp_data").
+fn filter(calls: &str) -> Result<Vec<Instruction>> {
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const NUMBER_AT: u32 = 0;
+    const RET_ALLOW: u32 = 0x7fff_0000;
+    const RET_ERRNO: u32 = 0x0005_0000;
+    let op = |code, jf, k| Instruction { code, jt: 0, jf, k };
+    let find = |table: &[(&str, u32)], name: &str| {
+        let found = table.iter().find(|(known, _)| *known == name);
+        found.map(|(_, number)| *number).with_context(|| {
+            let known: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+            format!("{name:?} is none of {}", known.join(", "))
+        })
+    };
+    let mut program = vec![op(LOAD, 0, NUMBER_AT)];
+    for call in calls.split(',') {
+        let (name, answer) = call.split_once('=').unwrap_or((call, "ENOSYS"));
+        program.push(op(JUMP_IF_EQUAL, 1, find(CALLS, name)?));
+        program.push(op(RETURN, 0, RET_ERRNO | find(ANSWERS, answer)?));
+    }
+    program.push(op(RETURN, 0, RET_ALLOW));
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_sets_assemble() {
+        for set in SETS {
+            let calls = set.split(',').count();
+            assert_eq!(filter(set).unwrap().len(), 2 + 2 * calls, "{set}");
+        }
+        assert_eq!(ALL.split(',').count(), CALLS.len());
+        assert!(filter("open").is_err() && filter("openat2=EIO").is_err());
+    }
+}
