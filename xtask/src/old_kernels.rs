@@ -2,14 +2,18 @@
 //! ID-mapped mounts makes them answer.
 //!
 //! `without CALLS -- PROGRAM ARGS` hides the calls from a program and all that it starts, by a filter that is inherited.
-//! `old-kernels` runs the tests so, cargo and the test kit included, once for each set of calls, and prints a table.
-//! The filter is installed without no_new_privs, which would break set-uid programs in machines; that needs root.
+//! `old-kernels` has the tests start repot that way, so that supervisors and machines lack the calls too but the test kit does
+//! not, once for each set of calls, and prints a table. The filter is installed without no_new_privs, which would break
+//! set-uid programs in machines; that needs root.
 
 use crate::root;
 use anyhow::{Context, Result, bail, ensure};
 use repot_sys::Instruction;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// Calls that can be hidden. From 424 on (Linux 5.1), a call has the same number on every architecture but alpha, 32-bit
@@ -91,11 +95,12 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     if sets.is_empty() {
         sets.extend(SETS);
     }
+    let repot = built()?;
     let mut rows = Vec::new();
     for set in sets {
         println!("=== without {set}");
         let started = Instant::now();
-        let (passed, failed) = tests_without(set, &tests)?;
+        let (passed, failed) = tests_without(set, &repot, &tests)?;
         rows.push((set, passed, failed, started.elapsed().as_secs()));
     }
     println!("| without | passed | failed | seconds |\n| --- | --- | --- | --- |");
@@ -114,18 +119,39 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Builds repot, unless `$REPOT_BIN` names one.
+fn built() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("REPOT_BIN") {
+        return Ok(path.into());
+    }
+    crate::cargo("build --package repot")?;
+    // Beside this program.
+    let own = std::env::current_exe().context("finding this program")?;
+    Ok(own.with_file_name("repot"))
+}
+
 /// Runs the tests; how many have passed, and the names of those that have not.
-fn tests_without(calls: &str, tests: &[&str]) -> Result<(usize, Vec<String>)> {
+fn tests_without(calls: &str, repot: &Path, tests: &[&str]) -> Result<(usize, Vec<String>)> {
     filter(calls)?;
+    let own = std::env::current_exe().context("finding this program")?;
+    let script = own.with_file_name("repot-without");
+    let text = format!(
+        "#!/bin/sh\nexec '{}' without {calls} -- '{}' \"$@\"\n",
+        own.display(),
+        repot.display()
+    );
+    std::fs::write(&script, text)
+        .and_then(|()| std::fs::set_permissions(&script, Permissions::from_mode(0o755)))
+        .with_context(|| format!("writing {}", script.display()))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new("/proc/self/exe")
-        .args(["without", calls, "--"])
-        .arg(cargo)
+    let output = Command::new(cargo)
         .args(["test", "-q", "-p", "repot-e2e", "--test", "e2e", "--"])
         .args(["--test-threads", "2", "--format", "pretty"])
         .args(tests)
         .current_dir(root())
-        .stderr(std::process::Stdio::inherit())
+        .env("REPOT_BIN", &script)
+        .env("RUST_BACKTRACE", "0")
+        .stderr(Stdio::inherit())
         .output()
         .context("starting the tests")?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -5,7 +5,9 @@ use anyhow::{Context, anyhow};
 use repot_doctor::accounts::{self, UserEntry};
 use repot_model::{Facts, HintExt, LoginStack, MachineName, RuntimeState, TerminalRole};
 use repot_rootfs::RootRead;
-use repot_runtime::{Dirs, Join, JoinStdio, Joined, Remote, SessionEnd, join, registry, session};
+use repot_runtime::{
+    Dirs, Join, JoinStdio, Joined, Leader, Remote, SessionEnd, join, registry, session,
+};
 use std::path::PathBuf;
 
 /// A running machine and its tree as it is now.
@@ -22,7 +24,7 @@ pub(crate) fn running(dirs: &Dirs, name: &MachineName) -> anyhow::Result<Running
     let path = PathBuf::from(format!("/proc/{}/root", state.leader_pid));
     let root = RootRead::open(&path).with_context(|| format!("opening the tree of {name}"))?;
     // The number may have come to mean another process before it was opened.
-    repot_runtime::leader(&state)?;
+    Leader::of(&state)?;
     Ok(Running { state, root })
 }
 
@@ -362,10 +364,9 @@ pub(crate) fn interact(joined: Joined) -> anyhow::Result<u8> {
     let Some(master) = &joined.master else {
         return Ok(joined.wait()?);
     };
-    let process = joined.pidfd()?;
     match session(Remote::Pty {
         master,
-        process: &process,
+        process: joined.pidfd(),
     })? {
         SessionEnd::Closed | SessionEnd::Ended(_) => Ok(joined.wait()?),
         SessionEnd::Detached => Ok(0),

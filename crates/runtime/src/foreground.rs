@@ -77,7 +77,7 @@ fn run(dirs: &Dirs, spec: &BootSpec) -> Result<u8> {
         state.leader_start = registry::start_time(machine.pid).unwrap_or(0);
         registry::write_json(&dir.join("state.json"), &state)?;
         match (machine.terminals.first(), pump) {
-            (Some(master), _) => show(master, &machine.pidfd)?,
+            (Some(master), _) => show(master, machine.pid, &machine.pidfd)?,
             (None, Some(pump)) => pump.run(&machine.pidfd)?,
             (None, None) => {}
         }
@@ -89,14 +89,14 @@ fn run(dirs: &Dirs, spec: &BootSpec) -> Result<u8> {
 }
 
 /// Shows the machine's terminal. A user who detaches, or a signal, ends it: nobody else looks after it.
-fn show(master: &OwnedFd, pidfd: &OwnedFd) -> Result<()> {
+fn show(master: &OwnedFd, pid: i32, pidfd: &OwnedFd) -> Result<()> {
     match session(Remote::Pty {
         master,
         process: pidfd,
     })? {
         SessionEnd::Closed | SessionEnd::Ended(_) => {}
         SessionEnd::Detached | SessionEnd::Signal(_) => {
-            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+            let _ = repot_sys::send_signal(pidfd, pid, Signal::KILL.as_raw());
         }
     }
     Ok(())
@@ -123,8 +123,8 @@ fn wait(pid: i32, pidfd: &OwnedFd) -> Result<u8> {
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
             .at("waiting for", "the machine")?;
         while let Some(number) = repot_sys::take_signal(&signals)? {
-            if let (true, Some(signal)) = (number != SIGCHLD, Signal::from_named_raw(number)) {
-                let _ = rustix::process::pidfd_send_signal(pidfd, signal);
+            if number != SIGCHLD {
+                let _ = repot_sys::send_signal(pidfd, pid, number);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::cgroup;
 use crate::error::{At, Error, Result};
-use crate::registry;
+use crate::leader::Leader;
 use crate::seccomp;
 use crate::stdio::Stdio;
 use crate::step::{Report, capability_set};
@@ -15,8 +15,8 @@ use rustix::mount::UnmountFlags;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions};
-use rustix::thread::{CapabilitySet, ThreadNameSpaceType};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
+use rustix::thread::CapabilitySet;
 use std::ffi::{CStr, CString};
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -68,6 +68,7 @@ pub enum JoinStdio {
 #[derive(Debug)]
 pub struct Joined {
     pid: Pid,
+    pidfd: OwnedFd,
     /// The master of its pty, for [`JoinStdio::Pty`].
     pub master: Option<OwnedFd>,
 }
@@ -88,28 +89,12 @@ struct Prepared {
     keep: CapabilitySet,
 }
 
-/// A running machine's PID 1, by a descriptor that cannot come to mean another process.
-///
-/// # Errors
-/// [`Error::NotRunning`] if it has ended meanwhile.
-pub fn leader(state: &RuntimeState) -> Result<OwnedFd> {
-    let gone = || Error::NotRunning(state.spec.name.clone());
-    let pid = Pid::from_raw(state.leader_pid).ok_or_else(gone)?;
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
-    // The number may have been given to another process between the state's writing and here.
-    if registry::start_time(state.leader_pid) == Some(state.leader_start) {
-        Ok(pidfd)
-    } else {
-        Err(gone())
-    }
-}
-
 /// Runs a program in a machine.
 ///
 /// # Errors
 /// The machine has ended, its namespaces cannot be entered, or the program cannot be executed.
 pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
-    let pidfd = leader(state)?;
+    let namespaces = Leader::of(state)?.namespaces(namespaces_of(state))?;
     let prepared = prepare(state, join)?;
     let cgroups = cgroup::procs_files_of(state.leader_pid);
     let (ours, theirs) = rustix::net::socketpair(
@@ -119,7 +104,7 @@ pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
         None,
     )
     .at("making", "a socket pair")?;
-    let pid = match clone_process(Namespaces::NONE)? {
+    let (pid, pidfd) = match clone_process(Namespaces::NONE)? {
         Cloned::Child => {
             drop(ours);
             for file in &cgroups {
@@ -129,14 +114,20 @@ pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
                     rustix::process::getpid().as_raw_nonzero().get().to_string(),
                 );
             }
-            middle(state, join, &prepared, &pidfd, &theirs)
+            middle(join, &prepared, &namespaces, &theirs)
         }
-        Cloned::Parent { pid, .. } => {
-            Pid::from_raw(pid).ok_or_else(|| Error::NotRunning(state.spec.name.clone()))?
+        Cloned::Parent { pid, pidfd } => {
+            let pid = Pid::from_raw(pid);
+            let gone = || Error::NotRunning(state.spec.name.clone());
+            (pid.ok_or_else(gone)?, pidfd)
         }
     };
-    drop(theirs);
-    let mut joined = Joined { pid, master: None };
+    drop((theirs, namespaces));
+    let mut joined = Joined {
+        pid,
+        pidfd,
+        master: None,
+    };
     match follow(&ours, &mut joined) {
         Err(Errno::TIMEDOUT) => {
             let _ = rustix::process::kill_process(pid, Signal::KILL);
@@ -226,36 +217,45 @@ fn report(socket: &OwnedFd, report: Report) {
     let _ = rustix::net::send(socket, &report.encode(), SendFlags::NOSIGNAL);
 }
 
+/// The namespaces that a machine has of its own.
+fn namespaces_of(state: &RuntimeState) -> Namespaces {
+    let mut kinds = Namespaces::PID
+        | Namespaces::MOUNT
+        | Namespaces::UTS
+        | Namespaces::IPC
+        | Namespaces::CGROUP;
+    if !matches!(state.spec.idmap, IdMap::Host { .. }) {
+        kinds = kinds | Namespaces::USER;
+    }
+    if state.spec.network == Network::None {
+        kinds = kinds | Namespaces::NET;
+    }
+    kinds
+}
+
 /// The process between: enters the namespaces, starts the program (a PID namespace takes effect for children only,
 /// pid_namespaces(7)), waits for it, ends with its status.
-fn middle(
-    state: &RuntimeState,
-    join: &Join,
-    prepared: &Prepared,
-    pidfd: &OwnedFd,
-    socket: &OwnedFd,
-) -> ! {
+fn middle(join: &Join, prepared: &Prepared, namespaces: &[OwnedFd], socket: &OwnedFd) -> ! {
     // What runs in the machine must not reach this process, which is from outside: neither by ptrace nor by /proc/PID.
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let _ = repot_sys::cloexec_from(3);
-    let mut types = ThreadNameSpaceType::PROCESS_ID
-        | ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-        | ThreadNameSpaceType::CONTROL_GROUP;
-    if !matches!(state.spec.idmap, IdMap::Host { .. }) {
-        types |= ThreadNameSpaceType::USER;
-    }
-    if state.spec.network == Network::None {
-        types |= ThreadNameSpaceType::NETWORK;
-    }
-    let entered = rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), types);
+    // Listed here: the machine's /proc, if it has one, does not know this process, and is the machine's to fill.
+    let entered = repot_sys::open_descriptors(0)
+        .map_err(|error| (0, error.errno))
+        .and_then(|opened| {
+            for namespace in namespaces {
+                rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
+                    .map_err(|errno| (0, errno))?;
+            }
+            Ok(opened)
+        });
     // The change of user namespace may have cleared it (prctl(2)).
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    let child = entered
-        .map_err(|errno| (0, errno))
-        .and_then(|()| clone_process(Namespaces::NONE).map_err(|error| (1, error.errno)));
+    let child = entered.and_then(|opened| {
+        let cloned = clone_process(Namespaces::NONE).map_err(|error| (1, error.errno))?;
+        Ok((opened, cloned))
+    });
     match child {
         Err((step, errno)) => {
             report(
@@ -267,7 +267,7 @@ fn middle(
             );
             repot_sys::exit_now(126)
         }
-        Ok(Cloned::Child) => {
+        Ok((_, Cloned::Child)) => {
             let errno = program(join, prepared, socket);
             report(
                 socket,
@@ -277,9 +277,9 @@ fn middle(
             );
             repot_sys::exit_now(127)
         }
-        Ok(Cloned::Parent { pid, .. }) => {
+        Ok((opened, Cloned::Parent { pid, .. })) => {
             // Only the program's copy of the socket counts from here on, and only the program holds the caller's files.
-            let _ = repot_sys::close_from(0);
+            repot_sys::close_each(&opened);
             let code = wait_for(pid);
             if let Some(tty) = prepared.tty.as_deref() {
                 // This process is in the machine's mount namespace. A name that was covered is still a mount point and
@@ -420,12 +420,8 @@ fn control(terminal: &OwnedFd) -> std::result::Result<(), Errno> {
 
 impl Joined {
     /// A pidfd that becomes readable when the program has ended.
-    ///
-    /// # Errors
-    /// Out of descriptors.
-    pub fn pidfd(&self) -> Result<OwnedFd> {
-        rustix::process::pidfd_open(self.pid, PidfdFlags::empty())
-            .at("waiting for", "the program in the machine")
+    pub fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
     }
 
     /// As [`Self::wait`], but only so long. `None`: it still runs, and is left alone.
@@ -433,8 +429,7 @@ impl Joined {
     /// # Errors
     /// As [`Self::wait`].
     pub fn wait_for(self, timeout: std::time::Duration) -> Result<Option<u8>> {
-        let pidfd = self.pidfd()?;
-        if !crate::start::readable(&pidfd, Some(timeout))? {
+        if !crate::start::readable(&self.pidfd, Some(timeout))? {
             return Ok(None);
         }
         self.wait().map(Some)

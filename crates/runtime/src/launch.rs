@@ -126,11 +126,6 @@ pub(crate) fn launch(
     };
     drop((theirs, entrances));
     let mut child = ChildGuard { pid, armed: true };
-    let pidfd = match pidfd {
-        Some(pidfd) => pidfd,
-        None => rustix::process::pidfd_open(raw_pid(pid), rustix::process::PidfdFlags::empty())
-            .at("opening a pidfd of", pid.to_string())?,
-    };
     set_up(spec, prepared, pid, &ours)?;
     let (terminals, warnings) = follow(&ours, prepared, spec, &mut child)?;
     child.armed = false;

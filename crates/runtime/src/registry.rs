@@ -140,7 +140,11 @@ pub fn names(dirs: &Dirs) -> Vec<MachineName> {
 
 /// When a process started, in clock ticks since boot (proc_pid_stat(5), field 22). `None`: there is no such process.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    start_time_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The same from the text of the file.
+pub(crate) fn start_time_in(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     // A zombie holds its number, but it is over.
     if matches!(fields.next()?, "Z" | "X") {

@@ -2,7 +2,8 @@
 
 use crate::dirs::Dirs;
 use crate::error::{At, Error, Result};
-use crate::join::{Join, JoinStdio, join, leader};
+use crate::join::{Join, JoinStdio, join};
+use crate::leader::Leader;
 use crate::registry;
 use crate::start::{Connection, Waited};
 use crate::stdio::Stdio;
@@ -105,19 +106,16 @@ pub fn reboot(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Res
 /// # Errors
 /// The machine has ended.
 pub fn send(state: &RuntimeState, signal: Signal) -> Result<()> {
-    let pidfd = leader(state)?;
-    let number = i32::from(signal.number());
-    repot_sys::pidfd_send(&pidfd, number)?;
-    Ok(())
+    Leader::of(state)?.send(signal)
 }
 
 /// A machine in shell mode: its stub passes SIGTERM on, but its command may not listen.
 fn kill_stub(dirs: &Dirs, state: &RuntimeState) -> Result<Stopped> {
-    let pidfd = leader(state)?;
-    send(state, Signal::TERM)?;
-    if !crate::start::readable(&pidfd, Some(Duration::from_secs(5)))? {
-        send(state, Signal::KILL)?;
-        crate::start::readable(&pidfd, None)?;
+    let leader = Leader::of(state)?;
+    leader.send(Signal::TERM)?;
+    if !leader.wait_end(Duration::from_secs(5)) {
+        leader.send(Signal::KILL)?;
+        leader.wait_end(Duration::from_secs(30));
         return Ok(Stopped::Killed {
             why: "its command did not end within 5 s of SIGTERM".into(),
         });

@@ -39,11 +39,16 @@ pub fn close_from(first: u32) -> Result<()> {
     if done == 0 {
         return Ok(());
     }
-    for fd in open_descriptors(first)? {
-        // SAFETY: as above; an already closed number (that of the listing itself) only gives EBADF.
-        unsafe { libc::close(fd) };
-    }
+    close_each(&open_descriptors(first)?);
     Ok(())
+}
+
+/// Closes these descriptors, of which some may be closed already.
+pub fn close_each(descriptors: &[i32]) {
+    for fd in descriptors {
+        // SAFETY: as for `close_from`; a number that is closed already only gives EBADF.
+        unsafe { libc::close(*fd) };
+    }
 }
 
 /// Closes every descriptor but the three standard ones and these.
@@ -85,10 +90,12 @@ pub fn cloexec_from(first: u32) -> Result<()> {
     Ok(())
 }
 
-/// The open descriptors from `first` on.
-fn open_descriptors(first: u32) -> Result<Vec<i32>> {
-    let listing = std::fs::read_dir("/proc/self/fd")
-        .map_err(|_| last("close_range", format!("{first}, ~0, 0")))?;
+/// The numbers of the open descriptors from `first` on, that of the listing itself included.
+///
+/// # Errors
+/// `/proc/self/fd` cannot be read.
+pub fn open_descriptors(first: u32) -> Result<Vec<i32>> {
+    let listing = std::fs::read_dir("/proc/self/fd").map_err(|_| last("open", "/proc/self/fd"))?;
     Ok(listing
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())

@@ -13,12 +13,15 @@ mod seccomp;
 mod signals;
 
 pub use error::{Error, Result};
-pub use exec::{cloexec_from, close_all_but, close_from, exec, exit_now, new_session_keyring};
+pub use exec::{
+    cloexec_from, close_all_but, close_each, close_from, exec, exit_now, new_session_keyring,
+    open_descriptors,
+};
 pub use idmap::{MountAttr, mount_setattr};
 pub use net::loopback_up;
 pub use process::{
-    Cloned, Namespaces, clone_process, clone_process_into, free_terminal, inherited_fd, pidfd_send,
-    unshare,
+    Cloned, Namespaces, clone_process, clone_process_into, free_terminal, inherited_fd,
+    send_signal, unshare,
 };
 pub use seccomp::{Instruction, install_filter};
 pub use signals::{SignalSet, block_signals, reset_signals, signal_fd, take_signal};

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "clone and unshare have no safe wrapper")]
 
 use crate::error::{Error, Result, last};
+use rustix::fs::{Access, AtFlags};
 use rustix::thread::UnshareFlags;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -41,12 +42,12 @@ impl std::ops::BitOr for Namespaces {
 /// Which side of [`clone_process`] this is.
 #[derive(Debug)]
 pub enum Cloned {
-    /// The caller: the child's PID and a pidfd on it (`None` where the kernel has no `CLONE_PIDFD`, before 5.2).
+    /// The caller: the child's PID and a pidfd on it.
     Parent {
         /// As this process' PID namespace numbers it.
         pid: i32,
         /// Refers to the child, close-on-exec.
-        pidfd: Option<OwnedFd>,
+        pidfd: OwnedFd,
     },
     /// The new process.
     Child,
@@ -59,7 +60,8 @@ pub enum Cloned {
 /// # Errors
 /// `EAGAIN`: this process has other threads (checked here: after a fork of a threaded process, locks such as
 /// that of malloc may be held by threads that do not exist in the child), or the limit of processes is reached;
-/// `EPERM`, `ENOSPC`: namespaces are not permitted, or `user.max_*_namespaces` is used up.
+/// `EPERM`, `ENOSPC`: namespaces are not permitted, or `user.max_*_namespaces` is used up; `ENOSYS`: the kernel has no
+/// `CLONE_PIDFD` (before Linux 5.2).
 pub fn clone_process(namespaces: Namespaces) -> Result<Cloned> {
     refuse_threads("clone")?;
     let mut pidfd: libc::c_int = -1;
@@ -74,7 +76,7 @@ pub fn clone_process(namespaces: Namespaces) -> Result<Cloned> {
     // SAFETY: without CLONE_VM and with a null stack this is fork: the child has its own copy of all memory. There is
     // one thread only, so no lock is held by somebody who does not exist in the child. `pidfd` outlives the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, &raw mut pidfd, null, null) };
-    cloned(pid, pidfd).ok_or_else(|| last("clone", format!("{:#x}", namespaces.0)))
+    cloned("clone", namespaces, pid, pidfd)
 }
 
 /// As [`clone_process`], with the child in the cgroup whose directory of a cgroup2 hierarchy is given, from its first
@@ -114,21 +116,36 @@ pub fn clone_process_into(namespaces: Namespaces, cgroup: BorrowedFd<'_>) -> Res
     };
     // SAFETY: as in `clone_process`. `args` and `pidfd` outlive the call, which gets the size of the one and writes the other.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
-    cloned(pid, pidfd).ok_or_else(|| last("clone3", format!("{:#x}, into a cgroup", namespaces.0)))
+    cloned("clone3", namespaces, pid, pidfd)
 }
 
-/// What a clone call came to. `None`: it failed.
-fn cloned(pid: libc::c_long, pidfd: libc::c_int) -> Option<Cloned> {
+/// What a clone call came to.
+fn cloned(
+    call: &'static str,
+    namespaces: Namespaces,
+    pid: libc::c_long,
+    pidfd: libc::c_int,
+) -> Result<Cloned> {
     match pid {
-        0 => Some(Cloned::Child),
-        ..0 => None,
+        0 => Ok(Cloned::Child),
+        ..0 => Err(last(call, format!("{:#x}", namespaces.0))),
         _ => {
+            let pid = i32::try_from(pid).unwrap_or(i32::MAX);
+            if pidfd < 0 {
+                // The flag was ignored, as unknown ones are.
+                // SAFETY: kill touches no memory of ours.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+                // SAFETY: no status is asked for.
+                unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+                return Err(Error {
+                    call,
+                    args: "CLONE_PIDFD, which needs Linux 5.2".into(),
+                    errno: rustix::io::Errno::NOSYS,
+                });
+            }
             // SAFETY: the kernel has just made this descriptor for us, nobody else owns it.
-            let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
-            Some(Cloned::Parent {
-                pid: i32::try_from(pid).unwrap_or(i32::MAX),
-                pidfd,
-            })
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid, pidfd })
         }
     }
 }
@@ -206,24 +223,45 @@ pub fn free_terminal(terminal: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// Sends a signal by number, real-time ones included, through a pidfd (pidfd_send_signal(2)).
+/// Sends a signal by number, real-time ones included, to the process that `handle` refers to: a pidfd, or a descriptor of its
+/// `/proc/PID` (pidfd_send_signal(2), Linux 5.1).
+///
+/// Where the kernel does not know the call, the signal goes to `pid` (kill(2)). That is safe for a child that has not been
+/// reaped, whose number cannot be given away. For others a `handle` below `/proc` that still has its process is looked
+/// for right before; the moment between the two is all that a new process with this number would have.
 ///
 /// # Errors
 /// `ESRCH`: the process has ended. `EINVAL`: no such signal.
-pub fn pidfd_send(pidfd: &OwnedFd, signal: i32) -> Result<()> {
+pub fn send_signal(handle: &OwnedFd, pid: i32, signal: i32) -> Result<()> {
     // SAFETY: the descriptor is open for the time of the call; no siginfo is passed.
     let done = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
+            handle.as_raw_fd(),
             signal,
             std::ptr::null::<libc::siginfo_t>(),
             0,
         )
     };
     if done == 0 {
-        Ok(())
-    } else {
-        Err(last("pidfd_send_signal", signal.to_string()))
+        return Ok(());
     }
+    match last("pidfd_send_signal", signal.to_string()) {
+        error if error.errno == rustix::io::Errno::NOSYS => {}
+        error => return Err(error),
+    }
+    // A directory in procfs whose process has gone has no entries.
+    let gone = rustix::fs::accessat(handle, "stat", Access::EXISTS, AtFlags::empty());
+    if gone == Err(rustix::io::Errno::NOENT) || gone == Err(rustix::io::Errno::SRCH) {
+        return Err(Error {
+            call: "kill",
+            args: format!("{pid}, {signal}"),
+            errno: rustix::io::Errno::SRCH,
+        });
+    }
+    // SAFETY: kill touches no memory of ours.
+    if unsafe { libc::kill(pid, signal) } < 0 {
+        return Err(last("kill", format!("{pid}, {signal}")));
+    }
+    Ok(())
 }

@@ -354,7 +354,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn kill(&self) {
-        let _ = rustix::process::pidfd_send_signal(&self.machine.pidfd, Signal::KILL);
+        let _ =
+            repot_sys::send_signal(&self.machine.pidfd, self.machine.pid, Signal::KILL.as_raw());
     }
 
     fn reap(&mut self) {
