@@ -107,12 +107,24 @@ fn new_uuid() -> anyhow::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Looks at a tree, with `init` as its init if one was named.
-pub(crate) fn inspect(base: &Path, init: Option<&str>) -> anyhow::Result<(RootRead, Facts)> {
+/// What a tree is looked at for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose<'a> {
+    /// To boot it: the init that it has.
+    Boot,
+    /// To boot it with this program as its init.
+    BootWith(&'a str),
+    /// To run a command in it.
+    Command,
+}
+
+/// Looks at a tree.
+pub(crate) fn inspect(base: &Path, purpose: Purpose<'_>) -> anyhow::Result<(RootRead, Facts)> {
     let root = RootRead::open(base).with_context(|| format!("opening {}", base.display()))?;
-    let facts = match init {
-        None => repot_doctor::inspect(&root),
-        Some(path) => repot_doctor::inspect_init(&root, path),
+    let facts = match purpose {
+        Purpose::Boot => repot_doctor::inspect(&root),
+        Purpose::BootWith(path) => repot_doctor::inspect_init(&root, path),
+        Purpose::Command => repot_doctor::inspect_for_command(&root),
     };
     let facts = facts.with_context(|| format!("inspecting {}", base.display()))?;
     Ok((root, facts))
@@ -140,8 +152,17 @@ pub(crate) fn check_arch(facts: &Facts) -> anyhow::Result<()> {
     .map_err(Into::into)
 }
 
+/// Whether an ID mapping is tried before it is planned with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mapping {
+    /// A trial, which takes a process of its own.
+    Tried,
+    /// Taken for possible: the start itself will show it.
+    Assumed,
+}
+
 /// What a start consists of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Start<'a> {
     pub(crate) dirs: &'a Dirs,
     pub(crate) record: &'a MachineRecord,
@@ -150,6 +171,7 @@ pub(crate) struct Start<'a> {
     pub(crate) writes: &'a Writes,
     pub(crate) environment: &'a Environment,
     pub(crate) payload: Payload,
+    pub(crate) mapping: Mapping,
 }
 
 /// Plans a start. Makes nothing but, for a start that is meant (`make`), the directories that the plan names.
@@ -162,6 +184,7 @@ pub(crate) fn spec(start: Start<'_>, make: bool) -> anyhow::Result<BootSpec> {
         writes,
         environment,
         payload,
+        mapping,
     } = start;
     let name = &record.name;
     let overlay = match (writes.ephemeral, writes.in_place) {
@@ -192,7 +215,7 @@ pub(crate) fn spec(start: Start<'_>, make: bool) -> anyhow::Result<BootSpec> {
             layers.push(layer);
         }
     }
-    let idmap = choose_idmap(dirs, name, record, &layers, &overlay, environment.userns)?;
+    let idmap = choose_idmap(dirs, record, &layers, &overlay, environment.userns, mapping)?;
     let network = match environment.network {
         NetworkArg::None => Network::None,
         NetworkArg::Host => Network::Host,
@@ -229,11 +252,11 @@ pub(crate) fn spec(start: Start<'_>, make: bool) -> anyhow::Result<BootSpec> {
 
 fn choose_idmap(
     dirs: &Dirs,
-    name: &MachineName,
     record: &MachineRecord,
     layers: &[PathBuf],
     overlay: &Overlay,
     wish: UserNamespace,
+    mapping: Mapping,
 ) -> anyhow::Result<IdMap> {
     if wish == UserNamespace::No {
         return Ok(IdMap::Host {
@@ -248,7 +271,10 @@ fn choose_idmap(
             IdMap::Identity { .. } | IdMap::Host { .. } => None,
         })
         .collect();
-    let idmap = idmap::choose(name, &taken);
+    let idmap = idmap::choose(&record.name, &taken);
+    if mapping == Mapping::Assumed {
+        return Ok(idmap);
+    }
     let mut paths: Vec<&Path> = vec![&record.base];
     // Not made yet on a dry run; they lie on the same file system as the state directory.
     paths.extend(

@@ -4,7 +4,7 @@ use crate::candidate::{self, Search};
 use crate::init::{self, GENERIC, INITS, InitSystem};
 use crate::reading::{evidence, optional, text};
 use crate::{Result, distro, login};
-use repot_model::{Arch, Evidence, Facts, InitFacts, Libc, Needs};
+use repot_model::{Arch, Evidence, Facts, InitFacts, Libc, LoginFacts, LoginStack, Needs};
 use repot_rootfs::{ErrorKind, FileKind, Program, RootRead};
 
 /// Files whose content decides something. If one of them is there but may not be read, the facts say so.
@@ -55,6 +55,33 @@ pub fn inspect_init(root: &RootRead, path: &str) -> Result<Facts> {
         facts.init = None;
     }
     Ok(facts)
+}
+
+/// As [`inspect`], for a command that is no init: neither an init nor a login stack is looked for, which is most of the work.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_for_command(root: &RootRead) -> Result<Facts> {
+    let (arch, libc) = architecture(root, None)?;
+    Ok(Facts {
+        distribution: distro::detect(root, None)?,
+        arch,
+        libc,
+        init: None,
+        rejected_inits: Vec::new(),
+        login: LoginFacts {
+            login: None,
+            stack: LoginStack::None,
+            gettys: Vec::new(),
+            pam: None,
+            securetty: None,
+            evidence: Vec::new(),
+        },
+        root: login::root_account(root)?,
+        machine_id: machine_id(root)?,
+        has_usr: root.is_dir("/usr"),
+        unread: Vec::new(),
+    })
 }
 
 fn inspect_with(root: &RootRead, search: Search) -> Result<Facts> {
@@ -169,6 +196,29 @@ mod tests {
                 "/etc/inittab",
                 "/etc/securetty"
             ]
+        );
+    }
+
+    #[test]
+    fn a_command_needs_less() {
+        let tree = Tree::new()
+            .elf("/sbin/init", "SysV init version")
+            .elf("/bin/sh", "")
+            .file("/etc/passwd", "root:x:0:0::/root:/bin/ksh\n")
+            .file("/etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+        let (all, some) = (
+            tree.facts(),
+            crate::inspect_for_command(&tree.root()).unwrap(),
+        );
+        assert!(all.init.is_some() && some.init.is_none());
+        assert_eq!(
+            (all.arch, all.root.shell, all.machine_id, all.distribution),
+            (
+                some.arch,
+                some.root.shell,
+                some.machine_id,
+                some.distribution
+            )
         );
     }
 

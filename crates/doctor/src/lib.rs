@@ -22,4 +22,4 @@ mod reading;
 pub use candidate::Candidate;
 pub use error::{Error, Result};
 pub use init::{INITS, InitSystem};
-pub use inspect::{inspect, inspect_init, needs};
+pub use inspect::{inspect, inspect_for_command, inspect_init, needs};

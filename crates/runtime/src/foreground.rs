@@ -4,9 +4,9 @@
 use crate::cgroup::MachineCgroups;
 use crate::dirs::Dirs;
 use crate::error::{At, Error, Result};
-use crate::launch::{Prepared, launch};
+use crate::launch::{Launched, Prepared, launch};
 use crate::registry::{self, MachineLock};
-use crate::stdio::Pump;
+use crate::stdio::{Pump, Stdio, forward};
 use crate::step::Inputs;
 use crate::terminal::{Remote, SessionEnd, session};
 use repot_model::{BootSpec, MachineState, Overlay, RuntimeState, STATE_VERSION};
@@ -16,46 +16,69 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// SIGHUP, SIGINT, SIGQUIT, SIGTERM and SIGCHLD.
-const WATCHED: &[i32] = &[1, 2, 3, 15, SIGCHLD];
-const SIGCHLD: i32 = 17;
+const WATCHED: &[i32] = &[1, 2, 3, 15, 17];
 
-/// Runs a machine until its PID 1 ends; returns its exit status, or 128 plus the number of the signal that ended it.
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The machine could not be started, nothing of it has run, and nothing is left behind.
+    #[error(transparent)]
+    NotStarted(Error),
+    /// It ran; then something failed.
+    #[error(transparent)]
+    Later(Error),
+}
+
+/// Runs a machine until its PID 1 ends; returns its exit status, or 128 plus the number of the signal that ended it. `_lock` is
+/// the claim on its name.
 ///
 /// # Errors
-/// The machine could not be started. Nothing is left behind.
-pub fn run_in_foreground(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> Result<u8> {
-    registry::sweep(dirs, &spec.name)?;
+/// The machine could not be started, or not be cleaned up.
+pub fn run_in_foreground(
+    dirs: &Dirs,
+    spec: &BootSpec,
+    _lock: &MachineLock,
+) -> std::result::Result<u8, RunError> {
     let dir = dirs.running(&spec.name);
-    registry::make_private_dir(&dir)?;
-    let result = run(dirs, spec);
+    let result = registry::sweep(dirs, &spec.name)
+        .and_then(|()| registry::make_private_dir(&dir))
+        .map_err(RunError::NotStarted)
+        .and_then(|()| run(dirs, spec));
     let removed = std::fs::remove_dir_all(&dir).at("removing", dir);
     if spec.root.overlay == Overlay::Ephemeral {
         registry::forget_ephemeral(dirs, &spec.name);
     }
-    drop(lock);
     let status = result?;
-    removed.map(|()| status)
+    removed.map(|()| status).map_err(RunError::Later)
 }
 
-fn run(dirs: &Dirs, spec: &BootSpec) -> Result<u8> {
-    let dir = dirs.running(&spec.name);
-    let inputs = Inputs {
-        staging: dir.clone(),
-        notify_socket: None,
-        host_os_release: String::new(),
-        bind_is_dir: spec
-            .binds
-            .iter()
-            .map(|bind| bind.host_path.is_dir())
-            .collect(),
-    };
+fn run(dirs: &Dirs, spec: &BootSpec) -> std::result::Result<u8, RunError> {
     let (pump, stdio) = match spec.terminals.is_empty() {
-        true => Pump::new().map(|(pump, stdio)| (Some(pump), Some(stdio)))?,
-        false => (None, None),
-    };
-    let prepared = Prepared::new(spec, &inputs)?.with_stdio(stdio);
+        true => Pump::new().map(|(pump, stdio)| (Some(pump), Some(stdio))),
+        false => Ok((None, None)),
+    }
+    .map_err(RunError::NotStarted)?;
+    // Before the program runs: what ends this process by default would else be lost on it.
+    let set = SignalSet::of(WATCHED);
+    let signals = repot_sys::block_signals(&set)
+        .and_then(|()| repot_sys::signal_fd(&set))
+        .map_err(|error| RunError::NotStarted(error.into()))?;
+    let mut state = first_state(spec);
+    // Written before anything is made: after a crash, the next command knows what to look for.
+    let cgroups = registry::write_json(&dirs.running(&spec.name).join("state.json"), &state)
+        .and_then(|()| MachineCgroups::create(&spec.cgroup, &spec.idmap))
+        .map_err(RunError::NotStarted)?;
+    let result = start(dirs, &mut state, stdio, &cgroups)
+        .map_err(RunError::NotStarted)
+        .and_then(|machine| follow(&machine, pump, &signals).map_err(RunError::Later));
+    let removed = cgroups.remove();
+    let status = result?;
+    removed.map(|()| status).map_err(RunError::Later)
+}
+
+fn first_state(spec: &BootSpec) -> RuntimeState {
     let own_pid = rustix::process::getpid().as_raw_nonzero().get();
-    let mut state = RuntimeState {
+    RuntimeState {
         version: STATE_VERSION,
         supervisor_pid: own_pid,
         supervisor_start: registry::start_time(own_pid).unwrap_or(0),
@@ -67,25 +90,46 @@ fn run(dirs: &Dirs, spec: &BootSpec) -> Result<u8> {
         boots: 1,
         warnings: Vec::new(),
         spec: spec.clone(),
+    }
+}
+
+/// Starts PID 1 and notes on disk who it is.
+fn start(
+    dirs: &Dirs,
+    state: &mut RuntimeState,
+    stdio: Option<Stdio>,
+    cgroups: &MachineCgroups,
+) -> Result<Launched> {
+    let spec = &state.spec;
+    let dir = dirs.running(&spec.name);
+    let inputs = Inputs {
+        staging: dir.clone(),
+        notify_socket: None,
+        host_os_release: String::new(),
+        bind_is_dir: spec
+            .binds
+            .iter()
+            .map(|bind| bind.host_path.is_dir())
+            .collect(),
     };
-    registry::write_json(&dir.join("state.json"), &state)?;
-    let cgroups = MachineCgroups::create(&spec.cgroup, &spec.idmap)?;
-    let result = launch(spec, &prepared, &cgroups).and_then(|machine| {
-        // The program's copies of the pipes are the only ones from here on, so that their end is its end.
-        drop(prepared);
-        state.leader_pid = machine.pid;
-        state.leader_start = registry::start_time(machine.pid).unwrap_or(0);
-        registry::write_json(&dir.join("state.json"), &state)?;
-        match (machine.terminals.first(), pump) {
-            (Some(master), _) => show(master, machine.pid, &machine.pidfd)?,
-            (None, Some(pump)) => pump.run(&machine.pidfd)?,
-            (None, None) => {}
-        }
-        wait(machine.pid, &machine.pidfd)
-    });
-    let removed = cgroups.remove();
-    let status = result?;
-    removed.map(|()| status)
+    // The program's copies of the pipes are the only ones after this function, so that their end is its end.
+    let prepared = Prepared::new(spec, &inputs)?.with_stdio(stdio);
+    let machine = launch(spec, &prepared, cgroups)?;
+    state.leader_pid = machine.pid;
+    state.leader_start = registry::start_time(machine.pid).unwrap_or(0);
+    // The program runs: what cannot be written now is no reason to say that it was not started.
+    let _ = registry::write_json(&dir.join("state.json"), state);
+    Ok(machine)
+}
+
+/// Shows or copies what the program writes, until it has ended; its status.
+fn follow(machine: &Launched, pump: Option<Pump>, signals: &OwnedFd) -> Result<u8> {
+    match (machine.terminals.first(), pump) {
+        (Some(master), _) => show(master, machine.pid, &machine.pidfd)?,
+        (None, Some(pump)) => pump.run(&machine.pidfd, Some((signals, machine.pid)))?,
+        (None, None) => {}
+    }
+    wait(machine.pid, &machine.pidfd, signals)
 }
 
 /// Shows the machine's terminal. A user who detaches, or a signal, ends it: nobody else looks after it.
@@ -103,10 +147,9 @@ fn show(master: &OwnedFd, pid: i32, pidfd: &OwnedFd) -> Result<()> {
 }
 
 /// Waits for PID 1 and passes signals on to it meanwhile.
-fn wait(pid: i32, pidfd: &OwnedFd) -> Result<u8> {
-    let set = SignalSet::of(WATCHED);
-    repot_sys::block_signals(&set)?;
-    let signals = repot_sys::signal_fd(&set)?;
+fn wait(pid: i32, pidfd: &OwnedFd, signals: &OwnedFd) -> Result<u8> {
+    // A session on a terminal has unblocked them.
+    repot_sys::block_signals(&SignalSet::of(WATCHED))?;
     loop {
         let found = rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::NOHANG)
             .at("waiting for", "the machine")?;
@@ -122,10 +165,6 @@ fn wait(pid: i32, pidfd: &OwnedFd) -> Result<u8> {
         let mut fds = [PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
             .at("waiting for", "the machine")?;
-        while let Some(number) = repot_sys::take_signal(&signals)? {
-            if number != SIGCHLD {
-                let _ = repot_sys::send_signal(pidfd, pid, number);
-            }
-        }
+        forward(signals, pidfd, pid)?;
     }
 }

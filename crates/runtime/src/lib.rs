@@ -28,7 +28,7 @@ mod terminal;
 pub use cgroup::{Usage, usage};
 pub use dirs::Dirs;
 pub use error::{Error, Result};
-pub use foreground::run_in_foreground;
+pub use foreground::{RunError, run_in_foreground};
 pub use join::{Join, JoinStdio, Joined, free_console, join};
 pub use leader::Leader;
 pub use start::{Connection, Waited, start, supervisor_main};

@@ -5,6 +5,7 @@ use crate::error::{At, Result};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The three files.
@@ -89,11 +90,11 @@ impl Pump {
     }
 
     /// Copies until the program has closed its outputs and, where a terminal is its input, has ended. `process` is a pidfd on
-    /// it. The caller has dropped its [`Stdio`] by then.
+    /// it. The caller has dropped its [`Stdio`] by then. What arrives at `signals`, a signalfd, is passed on to it, which has the PID beside it.
     ///
     /// # Errors
     /// Polling fails.
-    pub fn run(mut self, process: &OwnedFd) -> Result<()> {
+    pub fn run(mut self, process: &OwnedFd, signals: Option<(&OwnedFd, i32)>) -> Result<()> {
         let mut buffer = [0u8; 8192];
         while !self.outputs.is_empty() || self.stdin.is_some() {
             let mut fds: Vec<PollFd<'_>> = self
@@ -109,9 +110,15 @@ impl Pump {
                     PollFlags::IN,
                 ));
             }
+            let with_process = fds.len();
+            fds.extend(signals.map(|(fd, _)| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
                 .at("waiting for", "the program in the machine")?;
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            if let (Some(true), Some((signals, pid))) = (ready.get(with_process), signals) {
+                forward(signals, process, pid)?;
+            }
+            let ready = &ready[..with_process];
             if ready.get(outputs).is_some_and(|has_ended| *has_ended) {
                 self.stdin = None;
             } else if ready.get(outputs + 1).is_some_and(|has_input| *has_input) {
@@ -140,6 +147,16 @@ impl Pump {
         }
         Ok(())
     }
+}
+
+/// Passes on what a signalfd has, but for SIGCHLD.
+pub(crate) fn forward(signals: &OwnedFd, process: &OwnedFd, pid: i32) -> Result<()> {
+    while let Some(number) = repot_sys::take_signal(signals)? {
+        if number != Signal::CHILD.as_raw() {
+            let _ = repot_sys::send_signal(process, pid, number);
+        }
+    }
+    Ok(())
 }
 
 fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {

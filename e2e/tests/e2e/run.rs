@@ -114,6 +114,35 @@ fn cgroups() -> Result<()> {
     sandbox.finish()
 }
 
+/// A tree on a file system that cannot be ID-mapped, such as an overlay: without a user namespace, unless one was asked for. The
+/// command runs once.
+#[test]
+fn without_id_mapping() -> Result<()> {
+    let (sandbox, tree) = sandbox()?;
+    let script = format!(
+        r#"mkdir -p {dir}/upper {dir}/work {dir}/tree && mount -t tmpfs tmpfs {dir}/upper &&
+        mkdir {dir}/upper/upper {dir}/upper/work &&
+        mount -t overlay -o lowerdir={tree},upperdir={dir}/upper/upper,workdir={dir}/upper/work overlay {dir}/tree &&
+        {repot} run {dir}/tree sh -c 'cat /proc/self/uid_map; echo ran' && {repot} run --userns yes {dir}/tree true"#,
+        dir = utf8(sandbox.dir())?,
+        repot = utf8(crate::sandbox::binary()?)?,
+    );
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["-m", "sh", "-c", &script])
+        .env("REPOT_DATA_DIR", sandbox.data())
+        .env("REPOT_RUN_DIR", sandbox.running());
+    let done = process::run(&mut command, b"", LONG)?;
+    let (out, err) = (done.out(), done.err());
+    let map: Vec<&str> = out.split_whitespace().collect();
+    ensure!(map == ["0", "0", "4294967295", "ran"], "{done}");
+    ensure!(
+        done.code == 125 && err.contains("cannot be ID-mapped"),
+        "{done}"
+    );
+    sandbox.finish()
+}
+
 #[test]
 fn pid_1() -> Result<()> {
     let (sandbox, tree) = sandbox()?;

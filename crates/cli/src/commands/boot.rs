@@ -1,7 +1,7 @@
 //! `repot boot`: SOURCE to a running machine, attached to its console or ready in the background.
 
 use crate::args::{Boot, EngineArg, UserNamespace};
-use crate::machines::{self, Start};
+use crate::machines::{self, Mapping, Purpose, Start};
 use crate::{exit, output, sources};
 use anyhow::{anyhow, bail};
 use repot_model::{
@@ -19,7 +19,11 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     let tree = sources::resolve(&dirs, &args.source)?;
     let candidate = machines::candidate(&dirs, &tree, args.name.as_ref(), &args.writes)?;
     let record = &candidate.record;
-    let (root, facts) = machines::inspect(&record.base, args.init.as_deref())?;
+    let purpose = args
+        .init
+        .as_deref()
+        .map_or(Purpose::Boot, Purpose::BootWith);
+    let (root, facts) = machines::inspect(&record.base, purpose)?;
     machines::check_arch(&facts)?;
     let payload = payload(&mut args, &facts, &tree.source)?;
     let make_start = |payload| Start {
@@ -30,6 +34,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         writes: &args.writes,
         environment: &args.environment,
         payload,
+        mapping: Mapping::Tried,
     };
     if args.dry_run {
         let spec = pid1(machines::spec(make_start(payload), false)?, args.as_pid2);

@@ -57,6 +57,6 @@ pub(crate) fn start(
     let joined = join(state, &command)?;
     // Only the program's copies of the pipes may be left, so that their end is its end.
     drop(command);
-    pump.run(joined.pidfd())?;
+    pump.run(joined.pidfd(), None)?;
     Ok(joined.wait()?)
 }

@@ -1,7 +1,8 @@
 //! `repot inspect`: what a tree is, with evidence.
 
 use crate::args::Inspect;
-use crate::{machines, output, sources};
+use crate::machines::{self, Purpose};
+use crate::{output, sources};
 use repot_model::{Evidence, Facts, Needs, PasswordState};
 use repot_runtime::Dirs;
 use serde::Serialize;
@@ -18,7 +19,7 @@ struct Document<'a> {
 pub(crate) fn run(args: &Inspect) -> anyhow::Result<u8> {
     let dirs = Dirs::from_env();
     let tree = sources::resolve(&dirs, &args.source)?;
-    let (_root, facts) = machines::inspect(&tree.base, None)?;
+    let (_root, facts) = machines::inspect(&tree.base, Purpose::Boot)?;
     let needs = repot_doctor::needs(&facts);
     if args.json {
         output::json(&Document {

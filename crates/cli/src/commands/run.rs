@@ -1,13 +1,13 @@
 //! `repot run`: a command in a tree below a stub init, in the foreground.
 
 use crate::args::Run;
-use crate::machines::{self, Start};
+use crate::machines::{self, Mapping, Purpose, Start};
 use crate::{output, sources};
 use anyhow::bail;
 use repot_model::{BootSpec, Pid1};
 use repot_runtime::plan::Payload;
 use repot_runtime::step::{Inputs, steps};
-use repot_runtime::{Dirs, registry, run_in_foreground};
+use repot_runtime::{Dirs, RunError, registry, run_in_foreground};
 use serde::Serialize;
 use std::io::IsTerminal;
 
@@ -27,7 +27,7 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
     let name = args.name.as_ref().or(own_name.as_ref());
     let candidate = machines::candidate(&dirs, &tree, name, &args.writes)?;
     let record = &candidate.record;
-    let (root, facts) = machines::inspect(&record.base, None)?;
+    let (root, facts) = machines::inspect(&record.base, Purpose::Command)?;
     machines::check_arch(&facts)?;
     let mut argv = std::mem::take(&mut args.command);
     if argv.is_empty() {
@@ -43,6 +43,7 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
         writes: &args.writes,
         environment: &args.environment,
         payload,
+        mapping: Mapping::Tried,
     };
     let pid1 = if args.as_pid1 {
         Pid1::Program
@@ -55,13 +56,28 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
         return show(&dirs, &spec, args.json);
     }
     let lock = registry::lock(&dirs, &record.name)?;
-    let mut spec = machines::spec(start, true)?;
+    // No trial of the ID mapping, which would take as long as a tenth of the whole: only where the start fails.
+    let assumed = Start {
+        mapping: Mapping::Assumed,
+        ..start.clone()
+    };
+    let mut spec = machines::spec(assumed, true)?;
     spec.pid1 = pid1;
     if candidate.is_new && args.name.is_some() {
         registry::write_record(&dirs, record)?;
     }
-    let status = run_in_foreground(&dirs, &spec, lock)?;
-    Ok(status)
+    match run_in_foreground(&dirs, &spec, &lock) {
+        Ok(status) => Ok(status),
+        Err(RunError::NotStarted(error)) => {
+            let mut tried = machines::spec(start, true)?;
+            if tried.idmap == spec.idmap {
+                return Err(error.into());
+            }
+            tried.pid1 = pid1;
+            Ok(run_in_foreground(&dirs, &tried, &lock)?)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn shell(root: &repot_rootfs::RootRead, of_root: Option<&str>) -> anyhow::Result<String> {
