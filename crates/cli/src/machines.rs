@@ -10,7 +10,8 @@ use repot_model::{
 };
 use repot_rootfs::RootRead;
 use repot_runtime::plan::{Payload, Request, plan};
-use repot_runtime::{Dirs, idmap, registry};
+use repot_runtime::registry::{self, MachineLock};
+use repot_runtime::{Dirs, idmap};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -174,8 +175,10 @@ pub(crate) struct Start<'a> {
     pub(crate) mapping: Mapping,
 }
 
-/// Plans a start. Makes nothing but, for a start that is meant (`make`), the directories that the plan names.
-pub(crate) fn spec(start: Start<'_>, make: bool) -> anyhow::Result<BootSpec> {
+/// Plans a start. For one that is meant, and has the machine's `lock`, makes the directories that the plan names and claims
+/// its range of IDs.
+pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::Result<BootSpec> {
+    let make = lock.is_some();
     let Start {
         dirs,
         record,
@@ -215,7 +218,7 @@ pub(crate) fn spec(start: Start<'_>, make: bool) -> anyhow::Result<BootSpec> {
             layers.push(layer);
         }
     }
-    let idmap = choose_idmap(dirs, record, &layers, &overlay, environment.userns, mapping)?;
+    let idmap = choose_idmap(lock, record, &layers, &overlay, environment.userns, mapping)?;
     let network = match environment.network {
         NetworkArg::None => Network::None,
         NetworkArg::Host => Network::Host,
@@ -251,7 +254,7 @@ pub(crate) fn spec(start: Start<'_>, make: bool) -> anyhow::Result<BootSpec> {
 }
 
 fn choose_idmap(
-    dirs: &Dirs,
+    lock: Option<&mut MachineLock>,
     record: &MachineRecord,
     layers: &[PathBuf],
     overlay: &Overlay,
@@ -263,15 +266,10 @@ fn choose_idmap(
             reason: "asked for with --userns no".into(),
         });
     }
-    let taken: Vec<u32> = registry::names(dirs)
-        .iter()
-        .filter_map(|other| registry::running(dirs, other))
-        .filter_map(|state| match state.spec.idmap {
-            IdMap::Shifted { base, .. } => Some(base),
-            IdMap::Identity { .. } | IdMap::Host { .. } => None,
-        })
-        .collect();
-    let idmap = idmap::choose(&record.name, &taken);
+    let idmap = match lock {
+        Some(lock) => lock.claim_ids(&record.name)?,
+        None => idmap::choose(&record.name)?,
+    };
     if mapping == Mapping::Assumed {
         return Ok(idmap);
     }

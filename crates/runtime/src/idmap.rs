@@ -4,7 +4,7 @@
 //! detached copies of mounts (open_tree(2)) with the same mapping (mount_setattr(2), `MOUNT_ATTR_IDMAP`), so files
 //! keep their real IDs on disk.
 
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use repot_model::{IdMap, MachineName};
 use repot_sys::{Cloned, MountAttr, Namespaces, clone_process, mount_setattr};
 use rustix::fs::{Mode, OFlags};
@@ -19,14 +19,53 @@ const SIZE: u32 = 65536;
 const FIRST: u32 = 524_288;
 const LAST: u32 = 1_879_048_191;
 
-/// Chooses the mapping for a machine. `taken` are the first IDs of the machines that run now.
-pub fn choose(name: &MachineName, taken: &[u32]) -> IdMap {
-    let available = own_range(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default());
-    choose_within(available, name, taken)
+/// A byte of this file is locked for each range of IDs that a machine has, by the number of the range. One file for the
+/// whole host: the ranges are the host's, whatever run-time directory a machine is in.
+const CLAIMS: &str = "/run/repot/.ids";
+
+/// Chooses the mapping for a machine without claiming it: what it would get if nothing else ran.
+///
+/// # Errors
+/// This process has no range to give.
+pub fn choose(name: &MachineName) -> Result<IdMap> {
+    choose_within(available(), name, |_| Ok(true))
 }
 
-/// As [`choose`], for a caller whose own namespace holds the IDs `0..available`.
-fn choose_within(available: u32, name: &MachineName, taken: &[u32]) -> IdMap {
+/// Chooses the mapping for a machine and claims it, until the returned descriptor and its copies are closed.
+///
+/// # Errors
+/// All ranges are taken, or the claims cannot be written.
+pub(crate) fn claim(name: &MachineName) -> Result<(IdMap, Option<OwnedFd>)> {
+    let path = Path::new(CLAIMS);
+    let mut file = None;
+    let idmap = choose_within(available(), name, |range| {
+        let file = match &file {
+            Some(file) => file,
+            None => {
+                if let Some(parent) = path.parent() {
+                    crate::registry::make_private_dir(parent)?;
+                }
+                let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+                let opened = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600));
+                file.insert(opened.at("opening", path)?)
+            }
+        };
+        Ok(repot_sys::lock_byte(file.as_fd(), range)?)
+    })?;
+    Ok((idmap, file))
+}
+
+fn available() -> u32 {
+    own_range(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
+}
+
+/// As [`choose`], for a caller whose own namespace holds the IDs `0..available`; `is_free` tells, and claims, a range by its
+/// number.
+fn choose_within(
+    available: u32,
+    name: &MachineName,
+    mut is_free: impl FnMut(u32) -> Result<bool>,
+) -> Result<IdMap> {
     let (first, last) = if available > FIRST + SIZE {
         (FIRST, available.min(LAST))
     } else {
@@ -34,19 +73,27 @@ fn choose_within(available: u32, name: &MachineName, taken: &[u32]) -> IdMap {
     };
     let slots = last.saturating_sub(first) / SIZE;
     if slots == 0 {
-        return IdMap::Identity { size: available };
+        return Ok(IdMap::Identity { size: available });
     }
     // FNV-1a: a machine gets the same range at every boot unless a running one has it.
     let hash = name.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
-    (0..slots)
-        .map(|try_number| first + (hash.wrapping_add(try_number) % slots) * SIZE)
-        .find(|base| !taken.contains(base))
-        .map_or(IdMap::Identity { size: available }, |base| IdMap::Shifted {
-            base,
-            size: SIZE,
-        })
+    for attempt in 0..slots {
+        let range = hash.wrapping_add(attempt) % slots;
+        if is_free(range)? {
+            return Ok(IdMap::Shifted {
+                base: first + range * SIZE,
+                size: SIZE,
+            });
+        }
+    }
+    Err(Error::Invalid {
+        what: "user namespace".into(),
+        why: format!(
+            "all {slots} ranges of {SIZE} IDs that there are for machines are taken by running ones; stop one"
+        ),
+    })
 }
 
 /// How many IDs from 0 on exist in the namespace with this `/proc/self/uid_map` (user_namespaces(7)).
@@ -240,29 +287,29 @@ mod tests {
     #[test]
     fn ranges_are_stable_and_distinct() {
         let name = MachineName::new("debian").unwrap();
-        let IdMap::Shifted { base, size } = choose_within(u32::MAX, &name, &[]) else {
+        let mut taken = std::collections::BTreeSet::new();
+        let mut next = || choose_within(u32::MAX, &name, |range| Ok(taken.insert(range))).unwrap();
+        let first = next();
+        let IdMap::Shifted { base, .. } = first else {
             panic!("shifted")
         };
-        assert_eq!(
-            choose_within(u32::MAX, &name, &[]),
-            IdMap::Shifted { base, size }
-        );
         assert!((FIRST..=LAST - SIZE + 1).contains(&base) && base % SIZE == 0);
-        let IdMap::Shifted { base: other, .. } = choose_within(u32::MAX, &name, &[base]) else {
-            panic!("shifted")
-        };
-        assert_ne!(base, other);
+        assert_ne!(next(), first);
+        let again = choose_within(u32::MAX, &name, |_| Ok(true)).unwrap();
+        assert_eq!(again, first);
+        let error = choose_within(u32::MAX, &name, |_| Ok(false)).unwrap_err();
+        assert!(error.to_string().contains("taken"), "{error}");
     }
 
     #[test]
     fn a_nested_caller_gets_what_it_has() {
         let name = MachineName::new("debian").unwrap();
         assert_eq!(
-            choose_within(65536, &name, &[]),
+            choose_within(65536, &name, |_| Ok(true)).unwrap(),
             IdMap::Identity { size: 65536 }
         );
         assert_eq!(
-            choose_within(131_072, &name, &[]),
+            choose_within(131_072, &name, |_| Ok(true)).unwrap(),
             IdMap::Shifted {
                 base: 65536,
                 size: 65536

@@ -3,7 +3,8 @@
 use crate::cgroup;
 use crate::dirs::Dirs;
 use crate::error::{At, Error, Result};
-use repot_model::{MachineName, MachineRecord, RuntimeState, STATE_VERSION, Status};
+use crate::idmap;
+use repot_model::{IdMap, MachineName, MachineRecord, RuntimeState, STATE_VERSION, Status};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -20,9 +21,27 @@ pub struct LastRun {
     pub ended_s: u64,
 }
 
-/// An exclusive claim on a machine's name, held until dropped, and by the supervisor for as long as the machine runs.
+/// An exclusive claim on a machine's name and on its range of IDs, held until dropped, and by the supervisor for as long
+/// as the machine runs.
 #[derive(Debug)]
-pub struct MachineLock(pub(crate) OwnedFd);
+pub struct MachineLock {
+    pub(crate) name: OwnedFd,
+    pub(crate) ids: Option<OwnedFd>,
+}
+
+impl MachineLock {
+    /// Chooses the machine's mapping of IDs and claims its range against all other machines of this host.
+    ///
+    /// # Errors
+    /// As [`idmap::choose`].
+    pub fn claim_ids(&mut self, name: &MachineName) -> Result<IdMap> {
+        // An earlier claim would only stand in the way of the same range.
+        self.ids = None;
+        let (idmap, ids) = idmap::claim(name)?;
+        self.ids = ids;
+        Ok(idmap)
+    }
+}
 
 /// Creates a directory and its parents, for the owner only.
 pub fn make_private_dir(path: &Path) -> Result<()> {
@@ -53,7 +72,10 @@ fn try_lock(dirs: &Dirs, name: &MachineName) -> Result<Option<MachineLock>> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).at("opening", &path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(MachineLock(file))),
+        Ok(()) => Ok(Some(MachineLock {
+            name: file,
+            ids: None,
+        })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(errno).at("locking", path),
     }

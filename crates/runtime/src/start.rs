@@ -55,19 +55,18 @@ pub fn start(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> Result<Connecti
         .flush()
         .and_then(|()| document.rewind())
         .at("writing", "a memory file")?;
-    for fd in [theirs.as_fd(), lock.0.as_fd()] {
+    let handed = [Some(&theirs), Some(&lock.name), lock.ids.as_ref()];
+    let mut numbers = Vec::new();
+    for fd in handed.into_iter().flatten() {
         rustix::io::fcntl_setfd(fd, FdFlags::empty()).at("passing on", "a descriptor")?;
+        numbers.push(fd.as_raw_fd().to_string());
     }
-    let fds = [
-        lock.0.as_raw_fd().to_string(),
-        theirs.as_raw_fd().to_string(),
-    ];
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("repot")
         .arg("supervise")
         .arg(spec.name.as_str())
-        .args(fds)
+        .args(numbers)
         .env("REPOT_DATA_DIR", &dirs.data)
         .env("REPOT_RUN_DIR", &dirs.run)
         .current_dir("/");
@@ -86,18 +85,28 @@ pub fn start(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> Result<Connecti
     }
 }
 
-/// The supervisor's `main`: reads the spec from standard input, takes over lock and connection by number.
+/// The supervisor's `main`: reads the spec from standard input, takes over by number the connection to the starting command
+/// and the locks, the machine's first.
 ///
 /// # Errors
 /// As [`crate::supervise`], which has told the starting command by then.
-pub fn supervisor_main(lock_fd: RawFd, client_fd: RawFd) -> Result<()> {
+pub fn supervisor_main(starter: RawFd, locks: &[RawFd]) -> Result<()> {
     let inherited = |fd| {
         repot_sys::inherited_fd(fd)
             .ok_or_else(|| Error::Supervisor("this command is for repot's own use".into()))
     };
-    let (lock, starter) = (inherited(lock_fd)?, inherited(client_fd)?);
+    let starter = inherited(starter)?;
+    let locks: Vec<OwnedFd> = locks
+        .iter()
+        .map(|fd| inherited(*fd))
+        .collect::<Result<_>>()?;
     // A descriptor that the caller left open, such as the end of a pipe, would stay open as long as the machine runs.
-    let _ = repot_sys::close_all_but(&[lock.as_fd(), starter.as_fd()]);
+    let kept: Vec<_> = [&starter]
+        .into_iter()
+        .chain(&locks)
+        .map(AsFd::as_fd)
+        .collect();
+    let _ = repot_sys::close_all_but(&kept);
     let _ = rustix::process::setsid();
     // The kernel would call it "exe", after the link that it was started by.
     let _ = rustix::thread::set_name(c"repot-machine");
@@ -117,7 +126,7 @@ pub fn supervisor_main(lock_fd: RawFd, client_fd: RawFd) -> Result<()> {
     if let Ok(null) = File::open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
     }
-    crate::supervise(&Dirs::from_env(), spec, lock, starter)
+    crate::supervise(&Dirs::from_env(), spec, locks, starter)
 }
 
 impl Connection {

@@ -7,6 +7,7 @@
 mod error;
 mod exec;
 mod idmap;
+mod lock;
 mod net;
 mod process;
 mod seccomp;
@@ -18,6 +19,7 @@ pub use exec::{
     open_descriptors,
 };
 pub use idmap::{MountAttr, mount_setattr};
+pub use lock::lock_byte;
 pub use net::loopback_up;
 pub use process::{
     Cloned, Namespaces, clone_process, clone_process_into, free_terminal, inherited_fd,

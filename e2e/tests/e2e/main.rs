@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod faults;
 mod hostile;
 mod isolation;
 mod life;

@@ -37,11 +37,15 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         mapping: Mapping::Tried,
     };
     if args.dry_run {
-        let spec = pid1(machines::spec(make_start(payload), false)?, args.as_pid2);
+        let spec = pid1(machines::spec(make_start(payload), None)?, args.as_pid2);
         return crate::commands::run::show(&dirs, &spec, args.json);
     }
-    let lock = registry::lock(&dirs, &record.name).map_err(|error| busy(error, &record.name))?;
-    let spec = pid1(machines::spec(make_start(payload), true)?, args.as_pid2);
+    let mut lock =
+        registry::lock(&dirs, &record.name).map_err(|error| busy(error, &record.name))?;
+    let spec = pid1(
+        machines::spec(make_start(payload), Some(&mut lock))?,
+        args.as_pid2,
+    );
     if candidate.is_new && !args.writes.ephemeral {
         registry::write_record(&dirs, record)?;
     }

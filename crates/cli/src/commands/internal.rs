@@ -17,8 +17,12 @@ pub(crate) fn dispatch(args: impl Iterator<Item = OsString>) -> Option<ExitCode>
         .collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let ok = match words.as_slice() {
-        ["supervise", _name, lock, client] => {
-            supervisor_main(lock.parse().ok()?, client.parse().ok()?).is_ok()
+        ["supervise", _name, starter, locks @ ..] => {
+            let locks: Vec<_> = locks
+                .iter()
+                .map(|lock| lock.parse().ok())
+                .collect::<Option<_>>()?;
+            supervisor_main(starter.parse().ok()?, &locks).is_ok()
         }
         ["console-login", name] => console_login(&MachineName::new(name).ok()?).is_ok(),
         _ => return None,

@@ -51,17 +51,17 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
         Pid1::Stub
     };
     if args.dry_run {
-        let mut spec = machines::spec(start, false)?;
+        let mut spec = machines::spec(start, None)?;
         spec.pid1 = pid1;
         return show(&dirs, &spec, args.json);
     }
-    let lock = registry::lock(&dirs, &record.name)?;
+    let mut lock = registry::lock(&dirs, &record.name)?;
     // No trial of the ID mapping, which would take as long as a tenth of the whole: only where the start fails.
     let assumed = Start {
         mapping: Mapping::Assumed,
         ..start.clone()
     };
-    let mut spec = machines::spec(assumed, true)?;
+    let mut spec = machines::spec(assumed, Some(&mut lock))?;
     spec.pid1 = pid1;
     if candidate.is_new && args.name.is_some() {
         registry::write_record(&dirs, record)?;
@@ -69,7 +69,7 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
     match run_in_foreground(&dirs, &spec, &lock) {
         Ok(status) => Ok(status),
         Err(RunError::NotStarted(error)) => {
-            let mut tried = machines::spec(start, true)?;
+            let mut tried = machines::spec(start, Some(&mut lock))?;
             if tried.idmap == spec.idmap {
                 return Err(error.into());
             }

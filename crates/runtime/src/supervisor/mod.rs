@@ -44,13 +44,12 @@ const SIGCHLD: i32 = 17;
 const MAX_FAST_REBOOTS: u32 = 5;
 const FAST: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Supervises one machine from its start to its end.
+/// Supervises one machine from its start to its end, and holds its locks so long.
 ///
 /// # Errors
 /// The machine could not be started. The same was told to `starter`.
-pub fn supervise(dirs: &Dirs, spec: BootSpec, lock: OwnedFd, starter: OwnedFd) -> Result<()> {
-    let result = Supervisor::start(dirs, spec, &starter);
-    match result {
+pub fn supervise(dirs: &Dirs, spec: BootSpec, locks: Vec<OwnedFd>, starter: OwnedFd) -> Result<()> {
+    match Supervisor::start(dirs, spec) {
         Ok(mut supervisor) => {
             supervisor.clients.push(Client {
                 socket: starter,
@@ -61,7 +60,7 @@ pub fn supervise(dirs: &Dirs, spec: BootSpec, lock: OwnedFd, starter: OwnedFd) -
             });
             supervisor.broadcast(&Event::Started, |_| true);
             supervisor.serve();
-            supervisor.finish(lock);
+            supervisor.finish(locks);
             Ok(())
         }
         Err(error) => {
@@ -96,7 +95,7 @@ struct Supervisor<'a> {
 }
 
 impl<'a> Supervisor<'a> {
-    fn start(dirs: &'a Dirs, spec: BootSpec, _starter: &OwnedFd) -> Result<Self> {
+    fn start(dirs: &'a Dirs, spec: BootSpec) -> Result<Self> {
         let dir = dirs.running(&spec.name);
         registry::make_private_dir(&dir)?;
         let set = SignalSet::of(&[SIGHUP, SIGINT, SIGTERM, SIGCHLD]);
@@ -422,7 +421,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Removes what the machine used, then tells everybody.
-    fn finish(mut self, lock: OwnedFd) {
+    fn finish(mut self, locks: Vec<OwnedFd>) {
         let status = self.ended.unwrap_or(Status::Killed(9));
         self.consoles.clear();
         let _ = self.cgroups.remove();
@@ -440,7 +439,7 @@ impl<'a> Supervisor<'a> {
         }
         let _ = std::fs::remove_dir_all(self.dirs.running(&self.spec.name));
         // Whoever hears of the end may start the next one.
-        drop(lock);
+        drop(locks);
         self.broadcast(&Event::Ended(status), |_| true);
     }
 }

@@ -1,0 +1,3 @@
+//! What goes wrong around a machine: two commands at once, killed processes, things that run out.
+
+mod together;
