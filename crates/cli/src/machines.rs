@@ -2,11 +2,11 @@
 
 use crate::args::{Environment, NetworkArg, UserNamespace, Writes};
 use crate::sources::Tree;
-use crate::{adapt, sessions};
+use crate::{adapt, policy, sessions};
 use anyhow::{Context, bail};
 use repot_model::{
     Arch, BindMount, BootSpec, Facts, HintExt, IdMap, MachineName, MachineRecord, Network, Overlay,
-    STATE_VERSION, TmpfsMount,
+    Policy, STATE_VERSION, TmpfsMount,
 };
 use repot_rootfs::RootRead;
 use repot_runtime::plan::{Payload, Request, plan};
@@ -20,6 +20,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) struct Candidate {
     pub(crate) record: MachineRecord,
     pub(crate) is_new: bool,
+}
+
+impl Candidate {
+    /// Takes the user's wishes over. Whether its record has to be written.
+    pub(crate) fn take_wishes(&mut self, environment: &Environment) -> anyhow::Result<bool> {
+        let is_changed = environment.policy.apply(&mut self.record)?;
+        Ok(is_changed || self.is_new)
+    }
 }
 
 /// The machine for a tree: the one that SOURCE or `--name` means, the one made of the same tree before, or a new one.
@@ -46,6 +54,7 @@ pub(crate) fn candidate(
             base: tree.base.clone(),
             uuid: new_uuid()?,
             created_s,
+            policy: Policy::default(),
         };
         Ok(Candidate {
             record,
@@ -219,6 +228,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         }
     }
     let idmap = choose_idmap(lock, record, &layers, &overlay, environment.userns, mapping)?;
+    policy::check(&record.policy, &idmap)?;
     let network = match environment.network {
         NetworkArg::None => Network::None,
         NetworkArg::Host => Network::Host,
@@ -238,6 +248,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
             .iter()
             .map(|text| tmpfs(text))
             .collect::<anyhow::Result<_>>()?,
+        policy: record.policy.clone(),
         env: environment
             .env
             .iter()

@@ -7,6 +7,7 @@ mod commands;
 mod complete;
 mod machines;
 mod output;
+mod policy;
 mod sessions;
 mod sources;
 

@@ -11,6 +11,8 @@ mod facts;
 mod hint;
 mod name;
 mod needs;
+mod policy;
+mod seccomp;
 mod signal;
 mod spec;
 mod state;
@@ -23,6 +25,11 @@ pub use facts::{
 pub use hint::{HintExt, Hinted};
 pub use name::{InitId, MachineName, NameError};
 pub use needs::{CgroupVersion, Needs, ReadySign, StopAction, StopProtocol};
+pub use policy::{Device, Policy};
+pub use seccomp::{
+    Seccomp, SeccompAction, SeccompArchitectures, SeccompArg, SeccompCondition, SeccompOperator,
+    SeccompProfile, SeccompRule,
+};
 pub use signal::{Signal, SignalError};
 pub use spec::{
     BindMount, BootSpec, CgroupPlan, Decision, IdMap, Network, Overlay, Pid1, RootPlan,

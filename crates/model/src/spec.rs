@@ -1,6 +1,6 @@
 //! The boot spec: everything that the native runtime needs to start a machine, decided beforehand and printable.
 
-use crate::{CgroupVersion, MachineName, Needs};
+use crate::{CgroupVersion, Device, MachineName, Needs, Seccomp};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -42,6 +42,15 @@ pub struct BootSpec {
     pub tmpfs: Vec<TmpfsMount>,
     /// Capabilities kept, as names without `CAP_` (capabilities(7)).
     pub capabilities: Vec<String>,
+    /// The system-call filter.
+    #[serde(default)]
+    pub seccomp: Seccomp,
+    /// Devices of the host.
+    #[serde(default)]
+    pub devices: Vec<Device>,
+    /// Whether what `/proc` shows of the whole kernel is left as it is, neither masked nor read-only.
+    #[serde(default)]
+    pub bare_proc: bool,
     /// The init's needs, for stop, reboot and readiness. `None` in shell mode.
     pub needs: Option<Needs>,
     /// Whether a getty of ours answers on the console if nothing else does.

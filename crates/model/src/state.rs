@@ -1,6 +1,6 @@
 //! What is known of a machine between commands: its record on disk, and its state while it runs.
 
-use crate::{BootSpec, MachineName};
+use crate::{BootSpec, MachineName, Policy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -22,6 +22,9 @@ pub struct MachineRecord {
     pub uuid: String,
     /// Seconds since the epoch at which it was made.
     pub created_s: u64,
+    /// What it may do to its host.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 /// `NAME/state.json` in the run-time directory: written by the supervisor, read by everybody.

@@ -248,7 +248,7 @@ pub fn probe(idmap: &IdMap, paths: &[&Path]) -> std::result::Result<(), String> 
 }
 
 /// Major and minor version of the running kernel.
-fn kernel_version() -> (u32, u32) {
+pub(crate) fn kernel_version() -> (u32, u32) {
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy().into_owned();
     let mut numbers = release

@@ -185,7 +185,7 @@ fn prepare(state: &RuntimeState, join: &Join) -> Result<Prepared> {
             } => Some(CString::new(format!("/dev/{name}")).map_err(invalid)?),
             JoinStdio::Pty { .. } | JoinStdio::Files(_) | JoinStdio::Console => None,
         },
-        filters: seccomp::default_filters()?,
+        filters: seccomp::filters(&state.spec.seccomp, &state.spec.capabilities)?,
         keep: capability_set(&state.spec.capabilities)?,
     })
 }

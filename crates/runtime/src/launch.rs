@@ -2,6 +2,7 @@
 //! and learns whether PID 1 runs.
 
 use crate::cgroup::{Entrances, MachineCgroups};
+use crate::device;
 use crate::error::{At, Error, Result};
 use crate::idmap::{self, MountKind};
 use crate::stdio::Stdio;
@@ -211,7 +212,7 @@ fn set_up(spec: &BootSpec, prepared: &Prepared, pid: i32, socket: &OwnedFd) -> R
     if fds.len() > MAX_HANDED {
         return Err(Error::Invalid {
             what: "bind mounts".into(),
-            why: format!("there may be {MAX_HANDED} layers and binds in all"),
+            why: format!("there may be {MAX_HANDED} layers, binds and devices in all"),
         });
     }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDED))];
@@ -232,7 +233,7 @@ fn set_up(spec: &BootSpec, prepared: &Prepared, pid: i32, socket: &OwnedFd) -> R
 /// Descriptors in one message: the kernel's SCM_MAX_FD is 253.
 const MAX_HANDED: usize = 120;
 
-/// Detached mounts for the base, the layers, the place for writes, the binds. `None`: the child binds by path.
+/// Detached mounts for the base, the layers, the place for writes, the binds, the devices. `None`: the child binds by path.
 fn mounts(
     spec: &BootSpec,
     prepared: &Prepared,
@@ -276,6 +277,9 @@ fn mounts(
             bind.read_only,
             MountKind::Bind,
         ))?);
+    }
+    for device in &spec.devices {
+        mounts.push(or_bind(device::detached_node(device, &spec.idmap))?);
     }
     if step::shares_sys(spec) {
         mounts.push(or_bind(idmap::detached_mount(

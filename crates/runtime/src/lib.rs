@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod cgroup;
+mod device;
 mod dirs;
 mod error;
 mod foreground;
@@ -14,6 +15,7 @@ mod join;
 mod launch;
 mod leader;
 pub mod plan;
+pub mod policy;
 mod protocol;
 pub mod registry;
 mod seccomp;
@@ -31,6 +33,7 @@ pub use error::{Error, Result};
 pub use foreground::{RunError, run_in_foreground};
 pub use join::{Join, JoinStdio, Joined, free_console, join};
 pub use leader::Leader;
+pub use seccomp::{ProfileError, check_profile, parse_profile};
 pub use start::{Connection, Waited, start, supervisor_main};
 pub use stdio::{Pump, Stdio};
 pub use supervisor::supervise;

@@ -1,10 +1,10 @@
 //! From facts and needs to a boot spec. Pure, but for one probe that the caller makes (can IDs be mapped here?).
 
-use crate::step::DEFAULT_CAPABILITIES;
+use crate::policy;
 use repot_model::{
     BindMount, BootSpec, CgroupPlan, CgroupVersion, Decision, Facts, Getty, IdMap, MachineName,
-    Needs, Network, Overlay, Pid1, ReadySign, RootPlan, SPEC_VERSION, Terminal, TerminalRole,
-    TmpfsMount,
+    Needs, Network, Overlay, Pid1, Policy, ReadySign, RootPlan, SPEC_VERSION, Terminal,
+    TerminalRole, TmpfsMount,
 };
 use std::path::PathBuf;
 
@@ -31,6 +31,8 @@ pub struct Request {
     pub binds: Vec<BindMount>,
     /// tmpfs mounts wanted.
     pub tmpfs: Vec<TmpfsMount>,
+    /// What it may do to its host.
+    pub policy: Policy,
     /// Variables wanted.
     pub env: Vec<(String, String)>,
     /// `TERM` for the console.
@@ -121,7 +123,8 @@ pub fn plan(request: Request, facts: &Facts, payload: Payload) -> BootSpec {
         format!("writes: {}", describe_overlay(&request.overlay)),
         "the tree itself is changed only when asked (--in-place)".into(),
     );
-    let is_host = matches!(request.idmap, IdMap::Host { .. });
+    let granted = policy::grant(&request.policy, &request.idmap);
+    decisions.extend(granted.decisions);
     BootSpec {
         version: SPEC_VERSION,
         hostname: request.name.as_str().to_owned(),
@@ -141,12 +144,10 @@ pub fn plan(request: Request, facts: &Facts, payload: Payload) -> BootSpec {
         network: request.network,
         binds: request.binds,
         tmpfs: request.tmpfs,
-        capabilities: DEFAULT_CAPABILITIES
-            .iter()
-            // Without a user namespace, a device node that root makes is a device.
-            .filter(|name| !(is_host && **name == "MKNOD"))
-            .map(|name| (*name).to_owned())
-            .collect(),
+        capabilities: granted.capabilities,
+        seccomp: granted.seccomp,
+        devices: request.policy.devices,
+        bare_proc: granted.bare_proc,
         needs,
         console_login,
         decisions,

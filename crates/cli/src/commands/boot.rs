@@ -2,7 +2,7 @@
 
 use crate::args::{Boot, EngineArg, UserNamespace};
 use crate::machines::{self, Mapping, Purpose, Start};
-use crate::{exit, output, sources};
+use crate::{exit, output, policy, sources};
 use anyhow::{anyhow, bail};
 use repot_model::{
     BootSpec, Facts, GettyKind, HintExt, Hinted, IdMap, MachineName, MachineRecord, Needs,
@@ -17,7 +17,8 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     let dirs = Dirs::from_env();
     registry::collect_garbage(&dirs)?;
     let tree = sources::resolve(&dirs, &args.source)?;
-    let candidate = machines::candidate(&dirs, &tree, args.name.as_ref(), &args.writes)?;
+    let mut candidate = machines::candidate(&dirs, &tree, args.name.as_ref(), &args.writes)?;
+    let is_changed = candidate.take_wishes(&args.environment)?;
     let record = &candidate.record;
     let purpose = args
         .init
@@ -46,8 +47,11 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         machines::spec(make_start(payload), Some(&mut lock))?,
         args.as_pid2,
     );
-    if candidate.is_new && !args.writes.ephemeral {
+    if is_changed && !args.writes.ephemeral {
         registry::write_record(&dirs, record)?;
+    }
+    if let Some(warning) = policy::warning(record, &spec.idmap) {
+        output::note(warning);
     }
     let started = start(&dirs, &spec, lock);
     if started.is_err() && candidate.is_new {

@@ -2,7 +2,7 @@
 
 use crate::args::Run;
 use crate::machines::{self, Mapping, Purpose, Start};
-use crate::{output, sources};
+use crate::{output, policy, sources};
 use anyhow::bail;
 use repot_model::{BootSpec, Pid1};
 use repot_runtime::plan::Payload;
@@ -25,7 +25,8 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
         Some(machines::throw_away_name(&tree.default_name)?)
     };
     let name = args.name.as_ref().or(own_name.as_ref());
-    let candidate = machines::candidate(&dirs, &tree, name, &args.writes)?;
+    let mut candidate = machines::candidate(&dirs, &tree, name, &args.writes)?;
+    let is_changed = candidate.take_wishes(&args.environment)?;
     let record = &candidate.record;
     let (root, facts) = machines::inspect(&record.base, Purpose::Command)?;
     machines::check_arch(&facts)?;
@@ -63,9 +64,15 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
     };
     let mut spec = machines::spec(assumed, Some(&mut lock))?;
     spec.pid1 = pid1;
-    if candidate.is_new && args.name.is_some() {
+    if is_changed && (args.name.is_some() || tree.machine.is_some()) {
         registry::write_record(&dirs, record)?;
     }
+    let warn = |spec: &BootSpec| {
+        if let Some(warning) = policy::warning(record, &spec.idmap) {
+            output::note(warning);
+        }
+    };
+    warn(&spec);
     match run_in_foreground(&dirs, &spec, &lock) {
         Ok(status) => Ok(status),
         Err(RunError::NotStarted(error)) => {
@@ -74,6 +81,7 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
                 return Err(error.into());
             }
             tried.pid1 = pid1;
+            warn(&tried);
             Ok(run_in_foreground(&dirs, &tried, &lock)?)
         }
         Err(error) => Err(error.into()),

@@ -106,6 +106,14 @@ fn file(path: &CStr, mode: u32, content: &str) -> Step {
 /// Nothing in `/proc` that belongs to the whole kernel may be changed, or read where it tells secrets. The user
 /// namespace forbids most of it as well; both hold on their own.
 pub(super) fn protect_proc(spec: &BootSpec, steps: &mut Vec<Step>) {
+    // The host's kernel command line may name secrets, and a console that inits would look for (`console=ttyS0`).
+    steps.push(Step::Mask {
+        at: c"proc/cmdline".into(),
+        with: CMDLINE.into(),
+    });
+    if spec.bare_proc {
+        return;
+    }
     for path in READ_ONLY {
         steps.push(Step::Rebind {
             at: (*path).into(),
@@ -121,11 +129,6 @@ pub(super) fn protect_proc(spec: &BootSpec, steps: &mut Vec<Step>) {
             optional: true,
         });
     }
-    // The host's kernel command line may name secrets, and a console that inits would look for (`console=ttyS0`).
-    steps.push(Step::Mask {
-        at: c"proc/cmdline".into(),
-        with: CMDLINE.into(),
-    });
     for path in MASKED {
         steps.push(Step::Mask {
             at: (*path).into(),
@@ -141,7 +144,7 @@ pub(super) fn sys(spec: &BootSpec, first_handed: usize, steps: &mut Vec<Step>) {
     if shares_sys(spec) {
         // Read-only with all that is mounted below it, by the parent: a part of it cannot be bound, since what it covers would
         // show (mount_namespaces(7), "locked").
-        let handed = Handed(first_handed + spec.binds.len());
+        let handed = Handed(first_handed + spec.binds.len() + spec.devices.len());
         steps.push(Step::Attach {
             handed,
             instead: c"/sys".into(),
@@ -195,6 +198,14 @@ pub(super) fn place(
             instead: path_cstring(&bind.host_path)?,
             to: cstring(bind.guest_path.as_str())?,
             is_dir: inputs.bind_is_dir.get(number).copied().unwrap_or(true),
+        });
+    }
+    for (number, device) in spec.devices.iter().enumerate() {
+        steps.push(Step::AttachInside {
+            handed: Handed(first_handed + spec.binds.len() + number),
+            instead: path_cstring(&device.host_path)?,
+            to: cstring(device.guest_path.as_str())?,
+            is_dir: false,
         });
     }
     for (number, tmpfs) in spec.tmpfs.iter().enumerate() {

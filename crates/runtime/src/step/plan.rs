@@ -20,7 +20,7 @@ pub struct Inputs {
 }
 
 /// The steps of the child, in order. The mounts that the parent hands over are, in this order: the base, the layers, the
-/// place for writes (but for `--in-place`), the binds, the host's `/sys` where the machine shares it.
+/// place for writes (but for `--in-place`), the binds, the devices, the host's `/sys` where the machine shares it.
 ///
 /// # Errors
 /// A path in the spec holds a NUL byte, or a capability is unknown.

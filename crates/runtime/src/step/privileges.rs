@@ -39,15 +39,13 @@ pub const DEFAULT_CAPABILITIES: &[&str] = &[
     "SYS_TTY_CONFIG",
 ];
 
-/// Capabilities by name, with or without `CAP_`, in any case.
+/// Capabilities by name, without `CAP_`.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a name that capabilities(7) does not know.
 pub fn capability_set(names: &[String]) -> Result<CapabilitySet> {
     names.iter().try_fold(CapabilitySet::empty(), |set, name| {
-        let upper = name.to_ascii_uppercase();
-        let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        let found = CapabilitySet::from_name(short).ok_or_else(|| Error::Invalid {
+        let found = CapabilitySet::from_name(name).ok_or_else(|| Error::Invalid {
             what: format!("capability {name}"),
             why: "capabilities(7) knows none of that name".into(),
         })?;
@@ -58,9 +56,10 @@ pub fn capability_set(names: &[String]) -> Result<CapabilitySet> {
 pub(super) fn steps(spec: &BootSpec, steps: &mut Vec<Step>) -> Result<()> {
     steps.push(Step::Keyring);
     // The filter before the capabilities: installing it needs CAP_SYS_ADMIN, which the user may have dropped.
-    steps.push(Step::Seccomp {
-        filters: seccomp::default_filters()?,
-    });
+    let filters = seccomp::filters(&spec.seccomp, &spec.capabilities)?;
+    if !filters.is_empty() {
+        steps.push(Step::Seccomp { filters });
+    }
     steps.push(Step::Capabilities {
         keep: capability_set(&spec.capabilities)?,
     });
