@@ -1,6 +1,7 @@
 //! What the user can type: verbs and options, with the texts that help, man pages and completions are made of.
 
 use crate::complete;
+use crate::limits::LimitArgs;
 use crate::policy::PolicyArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
@@ -130,6 +131,8 @@ pub(crate) struct Environment {
     /// Whether to use a user namespace; auto falls back, with the reason, where kernel or file system cannot
     #[arg(long, value_enum, default_value_t = UserNamespace::Auto)]
     pub(crate) userns: UserNamespace,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
 }

@@ -2,7 +2,7 @@
 
 use crate::args::{Environment, NetworkArg, UserNamespace, Writes};
 use crate::sources::Tree;
-use crate::{adapt, policy, sessions};
+use crate::{adapt, limits, policy, sessions};
 use anyhow::{Context, bail};
 use repot_model::{
     Arch, BindMount, BootSpec, Facts, HintExt, IdMap, MachineName, MachineRecord, Network, Overlay,
@@ -11,7 +11,7 @@ use repot_model::{
 use repot_rootfs::RootRead;
 use repot_runtime::plan::{Payload, Request, plan};
 use repot_runtime::registry::{self, MachineLock};
-use repot_runtime::{Dirs, idmap};
+use repot_runtime::{Dirs, idmap, lxcfs_files};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,8 +25,9 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// Takes the user's wishes over. Whether its record has to be written.
     pub(crate) fn take_wishes(&mut self, environment: &Environment) -> anyhow::Result<bool> {
-        let is_changed = environment.policy.apply(&mut self.record)?;
-        Ok(is_changed || self.is_new)
+        let has_new_policy = environment.policy.apply(&mut self.record)?;
+        let has_new_limits = environment.limits.apply(&mut self.record);
+        Ok(has_new_policy || has_new_limits || self.is_new)
     }
 }
 
@@ -54,6 +55,7 @@ pub(crate) fn candidate(
             base: tree.base.clone(),
             uuid: new_uuid()?,
             created_s,
+            limits: None,
             policy: Policy::default(),
         };
         Ok(Candidate {
@@ -241,6 +243,8 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         overlay,
         cgroup_path: registry::cgroup_path(dirs, name),
         idmap,
+        limits: limits::of(record)?,
+        lxcfs: lxcfs_files(),
         network,
         binds: binds(environment)?,
         tmpfs: environment

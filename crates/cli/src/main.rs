@@ -5,6 +5,7 @@ mod adapt;
 mod args;
 mod commands;
 mod complete;
+mod limits;
 mod machines;
 mod output;
 mod policy;

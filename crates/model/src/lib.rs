@@ -9,6 +9,7 @@
 mod arch;
 mod facts;
 mod hint;
+mod limits;
 mod name;
 mod needs;
 mod policy;
@@ -23,6 +24,7 @@ pub use facts::{
     LoginStack, PamFacts, PasswordState,
 };
 pub use hint::{HintExt, Hinted};
+pub use limits::{Bytes, Cpus, Limits};
 pub use name::{InitId, MachineName, NameError};
 pub use needs::{CgroupVersion, Needs, ReadySign, StopAction, StopProtocol};
 pub use policy::{Device, Policy};

@@ -1,6 +1,6 @@
 //! The boot spec: everything that the native runtime needs to start a machine, decided beforehand and printable.
 
-use crate::{CgroupVersion, Device, MachineName, Needs, Seccomp};
+use crate::{CgroupVersion, Device, Limits, MachineName, Needs, Seccomp};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -34,6 +34,13 @@ pub struct BootSpec {
     pub terminals: Vec<Terminal>,
     /// The cgroup tree that it sees.
     pub cgroup: CgroupPlan,
+    /// How much of the host it may use. Specs of before there were limits have none.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Files of an lxcfs, each shown in place of the file of that name in `/proc`, so that the machine sees what it may use
+    /// and not what the host has.
+    #[serde(default)]
+    pub lxcfs: Vec<PathBuf>,
     /// The network that it sees.
     pub network: Network,
     /// Additional bind mounts.

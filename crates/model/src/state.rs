@@ -1,6 +1,6 @@
 //! What is known of a machine between commands: its record on disk, and its state while it runs.
 
-use crate::{BootSpec, MachineName, Policy};
+use crate::{BootSpec, Limits, MachineName, Policy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -22,6 +22,9 @@ pub struct MachineRecord {
     pub uuid: String,
     /// Seconds since the epoch at which it was made.
     pub created_s: u64,
+    /// The limits that were asked for. `None`: none were, and the host's defaults hold.
+    #[serde(default)]
+    pub limits: Option<Limits>,
     /// What it may do to its host.
     #[serde(default)]
     pub policy: Policy,
@@ -48,6 +51,9 @@ pub struct RuntimeState {
     pub booted_s: u64,
     /// Number of boots in this supervisor's life, from 1; grows with each reboot.
     pub boots: u32,
+    /// Processes that the kernel has killed for want of memory, in all boots of this supervisor's life.
+    #[serde(default)]
+    pub oom_kills: u64,
     /// What could not be set up and was done without.
     pub warnings: Vec<String>,
     /// What was started.

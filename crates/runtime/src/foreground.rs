@@ -66,7 +66,7 @@ fn run(dirs: &Dirs, spec: &BootSpec) -> std::result::Result<u8, RunError> {
     let mut state = first_state(spec);
     // Written before anything is made: after a crash, the next command knows what to look for.
     let cgroups = registry::write_json(&dirs.running(&spec.name).join("state.json"), &state)
-        .and_then(|()| MachineCgroups::create(&spec.cgroup, &spec.idmap))
+        .and_then(|()| MachineCgroups::create(spec))
         .map_err(RunError::NotStarted)?;
     let result = start(dirs, &mut state, stdio, &cgroups)
         .map_err(RunError::NotStarted)
@@ -88,6 +88,7 @@ fn first_state(spec: &BootSpec) -> RuntimeState {
         ready: None,
         booted_s: crate::supervisor::now_s(),
         boots: 1,
+        oom_kills: 0,
         warnings: Vec::new(),
         spec: spec.clone(),
     }

@@ -128,7 +128,8 @@ pub(crate) fn launch(
     drop((theirs, entrances));
     let mut child = ChildGuard { pid, armed: true };
     set_up(spec, prepared, pid, &ours)?;
-    let (terminals, warnings) = follow(&ours, prepared, spec, &mut child)?;
+    let (terminals, mut warnings) = follow(&ours, prepared, spec, &mut child)?;
+    warnings.extend_from_slice(&cgroups.warnings);
     child.armed = false;
     Ok(Launched {
         pid,

@@ -2,9 +2,9 @@
 
 use crate::policy;
 use repot_model::{
-    BindMount, BootSpec, CgroupPlan, CgroupVersion, Decision, Facts, Getty, IdMap, MachineName,
-    Needs, Network, Overlay, Pid1, Policy, ReadySign, RootPlan, SPEC_VERSION, Terminal,
-    TerminalRole, TmpfsMount,
+    BindMount, BootSpec, CgroupPlan, CgroupVersion, Decision, Facts, Getty, IdMap, Limits,
+    MachineName, Needs, Network, Overlay, Pid1, Policy, ReadySign, RootPlan, SPEC_VERSION,
+    Terminal, TerminalRole, TmpfsMount,
 };
 use std::path::PathBuf;
 
@@ -25,6 +25,10 @@ pub struct Request {
     pub cgroup_path: String,
     /// The ID mapping that is possible.
     pub idmap: IdMap,
+    /// How much of the host it may use.
+    pub limits: Limits,
+    /// Files that stand for those of `/proc` (see [`BootSpec::lxcfs`]).
+    pub lxcfs: Vec<PathBuf>,
     /// The network wanted.
     pub network: Network,
     /// Binds wanted.
@@ -120,6 +124,12 @@ pub fn plan(request: Request, facts: &Facts, payload: Payload) -> BootSpec {
         idmap_reason(&request.idmap),
     );
     decide(
+        format!("limits: {}", request.limits),
+        limits_reason(&request.limits),
+    );
+    let (figures, why) = figures(&request.lxcfs);
+    decide(figures, why.to_owned());
+    decide(
         format!("writes: {}", describe_overlay(&request.overlay)),
         "the tree itself is changed only when asked (--in-place)".into(),
     );
@@ -141,6 +151,8 @@ pub fn plan(request: Request, facts: &Facts, payload: Payload) -> BootSpec {
         cwd: "/".into(),
         terminals,
         cgroup,
+        limits: request.limits,
+        lxcfs: request.lxcfs,
         network: request.network,
         binds: request.binds,
         tmpfs: request.tmpfs,
@@ -314,6 +326,39 @@ fn idmap_reason(idmap: &IdMap) -> String {
         }
         IdMap::Host { reason } => reason.clone(),
     }
+}
+
+fn limits_reason(limits: &Limits) -> String {
+    match (limits.pids, limits.pids_is_default) {
+        (Some(_), true) => {
+            "the number of processes is repot's default, against programs that start others without end; the rest as asked for"
+        }
+        (Some(_), false) => "as asked for",
+        (None, _) => "as asked for; it may start as many processes as the host can have",
+    }
+    .into()
+}
+
+/// Whose memory and processors the machine sees in `/proc`.
+fn figures(lxcfs: &[PathBuf]) -> (String, &'static str) {
+    let names: Vec<_> = lxcfs
+        .iter()
+        .filter_map(|path| path.file_name())
+        .map(|name| name.to_string_lossy())
+        .collect();
+    if names.is_empty() {
+        return (
+            "figures in /proc: those of the host".into(),
+            "no lxcfs is mounted, which would show the machine's own share",
+        );
+    }
+    (
+        format!(
+            "figures in /proc: the machine's share ({})",
+            names.join(", ")
+        ),
+        "lxcfs is mounted on the host",
+    )
 }
 
 fn describe_overlay(overlay: &Overlay) -> String {

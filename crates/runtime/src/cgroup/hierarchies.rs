@@ -42,7 +42,7 @@ fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
 }
 
 /// mountinfo writes blanks and backslashes as octal escapes.
-fn unescape(field: &str) -> String {
+pub(crate) fn unescape(field: &str) -> String {
     ["\\040", "\\011", "\\012", "\\134"]
         .iter()
         .zip([" ", "\t", "\n", "\\"])

@@ -5,17 +5,19 @@
 //! hierarchy `systemd` on a v2 host) is mounted privately, reachable through a descriptor only.
 
 mod hierarchies;
+mod limits;
 mod removal;
 mod usage;
 
-pub(crate) use hierarchies::{children, procs_files_of};
+pub(crate) use hierarchies::{children, procs_files_of, unescape};
+pub use limits::{check_limits, default_limits};
 pub(crate) use removal::remove_everywhere;
 pub use usage::{Usage, usage};
 
 use crate::error::{At, Result};
 use hierarchies::{Hierarchy, mount_privately, mounted};
 use removal::remove;
-use repot_model::{CgroupPlan, CgroupVersion, IdMap};
+use repot_model::{BootSpec, CgroupVersion, IdMap};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -28,6 +30,8 @@ pub(crate) struct MachineCgroups {
     places: Vec<Place>,
     /// Private mounts that `places` go through.
     _mounts: Vec<OwnedFd>,
+    /// Limits that nobody asked for and that are not kept.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A machine's directory in a hierarchy.
@@ -35,6 +39,8 @@ pub(crate) struct MachineCgroups {
 struct Place {
     dir: PathBuf,
     is_v2: bool,
+    /// Whether every process of the machine has to be in it: the machine sees it, or it keeps a limit.
+    is_needed: bool,
 }
 
 /// How a new process gets into a machine's cgroups, opened while the host's paths can be reached.
@@ -57,7 +63,7 @@ impl Entrances {
     /// Moves this process, which has a single thread, into all of them, but for the cgroup2 hierarchy if it was made there.
     ///
     /// # Errors
-    /// The hierarchy that the machine sees does not take it.
+    /// The hierarchy that the machine sees, or one that limits it, does not take it.
     pub(crate) fn enter(&self, is_born_inside: bool) -> std::result::Result<(), Errno> {
         for door in &self.doors {
             if door.is_v2 && is_born_inside {
@@ -73,11 +79,12 @@ impl Entrances {
 }
 
 impl MachineCgroups {
-    /// Makes the directories. What a crash left there is removed first, by the caller ([`remove`]).
+    /// Makes the directories and sets the limits. What a crash left there is removed first, by the caller ([`remove`]).
     ///
     /// # Errors
-    /// The hierarchy that the machine needs can neither be found nor mounted, or not be written.
-    pub(crate) fn create(plan: &CgroupPlan, idmap: &IdMap) -> Result<Self> {
+    /// The hierarchy that the machine needs can neither be found nor mounted, or not be written; a limit cannot be kept.
+    pub(crate) fn create(spec: &BootSpec) -> Result<Self> {
+        let plan = &spec.cgroup;
         let mounted = mounted()?;
         let mut mounts = Vec::new();
         let wanted = |hierarchy: &Hierarchy| match plan.version {
@@ -101,13 +108,14 @@ impl MachineCgroups {
             }
         };
         let own = make_all(&own_hierarchy, Path::new(&plan.path))?;
-        delegate(&own, idmap)?;
+        delegate(&own, &spec.idmap)?;
         // Nothing that a machine nests may become too deep for the host to remove (cgroup-v2.rst, "cgroup.max.*").
         let _ = std::fs::write(own.join("cgroup.max.depth"), "32");
         let _ = std::fs::write(own.join("cgroup.max.descendants"), "10000");
         let mut places = vec![Place {
             dir: own,
             is_v2: own_hierarchy.is_v2,
+            is_needed: true,
         }];
         // Every other hierarchy as well: what the machine is not moved out of, it could mount and see from the host's root.
         for hierarchy in mounted.iter().filter(|hierarchy| !wanted(hierarchy)) {
@@ -116,13 +124,32 @@ impl MachineCgroups {
                 places.push(Place {
                     dir,
                     is_v2: hierarchy.is_v2,
+                    is_needed: false,
                 });
             }
         }
-        Ok(Self {
+        let mut cgroups = Self {
             places,
             _mounts: mounts,
-        })
+            warnings: Vec::new(),
+        };
+        if let Err(error) = cgroups.limit(spec, &mounted) {
+            let _ = cgroups.remove();
+            return Err(error);
+        }
+        Ok(cgroups)
+    }
+
+    fn limit(&mut self, spec: &BootSpec, mounted: &[Hierarchy]) -> Result<()> {
+        let (keepers, warnings) = limits::apply(&spec.limits, mounted, &spec.cgroup.path)?;
+        for keeper in keepers {
+            let dir = keeper.root.join(&spec.cgroup.path);
+            for place in self.places.iter_mut().filter(|place| place.dir == dir) {
+                place.is_needed = true;
+            }
+        }
+        self.warnings = warnings;
+        Ok(())
     }
 
     /// The ways in, for one process. In a v1 hierarchy that is `tasks`: a thread that moves itself does not wait for a grace
@@ -133,16 +160,20 @@ impl MachineCgroups {
     pub(crate) fn entrances(&self) -> Result<Entrances> {
         let mut doors = Vec::with_capacity(self.places.len());
         let mut birthplace = None;
-        for (number, Place { dir, is_v2 }) in self.places.iter().enumerate() {
+        for Place {
+            dir,
+            is_v2,
+            is_needed,
+        } in &self.places
+        {
             let path = dir.join(if *is_v2 { "cgroup.procs" } else { "tasks" });
-            let is_needed = number == 0;
             match rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
                 Ok(file) => doors.push(Door {
                     file,
                     is_v2: *is_v2,
-                    is_needed,
+                    is_needed: *is_needed,
                 }),
-                Err(errno) if is_needed => return Err(errno).at("opening", path),
+                Err(errno) if *is_needed => return Err(errno).at("opening", path),
                 Err(_) => {}
             }
             if *is_v2 {

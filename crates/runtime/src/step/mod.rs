@@ -2,6 +2,7 @@
 //! `--dry-run`, run in order by the child. The order of the files in this folder is the order of the steps.
 
 mod devices;
+mod figures;
 mod filesystems;
 mod guest;
 mod plan;
@@ -58,6 +59,8 @@ pub enum Step {
     BindHeld { held: Held, at: CString },
     /// Bind a path to another.
     Bind { from: CString, at: CString },
+    /// Bind a file of lxcfs over one of `/proc`. An lxcfs that has died since it was looked for is done without.
+    Figures { from: CString, at: CString },
     /// Bind a path to itself with these flags: a read-only island, or a writable one. `optional`: it may be missing.
     Rebind {
         at: CString,
@@ -168,6 +171,7 @@ impl fmt::Display for Step {
             }
             Self::BindHeld { held, at } => write!(f, "bind opened path {} at {}", held.0, show(at)),
             Self::Bind { from, at } => write!(f, "bind {} at {}", show(from), show(at)),
+            Self::Figures { from, at } => write!(f, "show {} at {}", show(from), show(at)),
             Self::Rebind { at, flags, .. } if flags.contains(MountFlags::RDONLY) => {
                 write!(f, "make {} read-only", show(at))
             }

@@ -1,6 +1,6 @@
 //! From a boot spec to the list of steps. Pure: what is not in the spec comes in through [`Inputs`].
 
-use super::{Step, devices, filesystems, privileges, root};
+use super::{Step, devices, figures, filesystems, privileges, root};
 use crate::error::Result;
 use repot_model::{BootSpec, IdMap, Network, Pid1};
 use std::ffi::CString;
@@ -43,6 +43,7 @@ pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
     devices::steps(spec, &mut steps)?;
     filesystems::run(spec, inputs, &held, &mut steps);
     filesystems::protect_proc(spec, &mut steps);
+    figures::steps(spec, &mut steps)?;
     filesystems::sys(spec, handed, &mut steps);
     if let Some(name) = spec
         .terminals

@@ -147,7 +147,9 @@ impl Context {
                     .ok_or(Errno::BADF)?;
                 rustix::mount::mount_bind(proc_path(fd.as_fd()), at)
             }
-            Step::Bind { from, at } => rustix::mount::mount_bind(from, at),
+            Step::Bind { from, at } | Step::Figures { from, at } => {
+                rustix::mount::mount_bind(from, at)
+            }
             Step::Rebind {
                 at,
                 flags,
@@ -277,6 +279,7 @@ impl Step {
                 | Self::Keyring
                 | Self::Loopback
                 | Self::Mask { .. }
+                | Self::Figures { .. }
                 | Self::Rebind { optional: true, .. }
         )
     }

@@ -141,13 +141,14 @@ impl<'a> Supervisor<'a> {
             ready: None,
             booted_s: now_s(),
             boots: 1,
+            oom_kills: 0,
             warnings: Vec::new(),
             spec: spec.clone(),
         };
         // Written before anything is started: after a crash, the next command knows what to look for.
         registry::write_json(&dir.join("state.json"), &state)?;
         registry::cgroup_leftovers(&spec.cgroup.path)?;
-        let started = MachineCgroups::create(&spec.cgroup, &spec.idmap).and_then(|cgroups| {
+        let started = MachineCgroups::create(&spec).and_then(|cgroups| {
             match launch(&spec, &prepared, &cgroups) {
                 Ok(machine) => Ok((cgroups, machine)),
                 Err(error) => {
@@ -405,7 +406,7 @@ impl<'a> Supervisor<'a> {
 
     fn relaunch(&mut self) -> Result<()> {
         self.cgroups.remove()?;
-        self.cgroups = MachineCgroups::create(&self.spec.cgroup, &self.spec.idmap)?;
+        self.cgroups = MachineCgroups::create(&self.spec)?;
         self.machine = launch(&self.spec, &self.prepared, &self.cgroups)?;
         self.consoles = console::take(&mut self.machine, &self.spec, self.size);
         self.booted = Instant::now();
