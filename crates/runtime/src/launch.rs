@@ -69,20 +69,23 @@ impl Prepared {
             .collect::<std::result::Result<_, _>>()
             .map_err(invalid)?;
         let cwd = CString::new(spec.cwd.as_str()).map_err(invalid)?;
-        // Without a detached tmpfs (kernel before 5.2) the child mounts one itself, whose content ends with each boot.
-        let tmpfs = if spec.root.overlay == Overlay::Ephemeral {
-            idmap::detached_tmpfs().ok()
-        } else {
-            None
-        };
         Ok(Self {
             argv,
             env,
             cwd,
             steps: step::steps(spec, inputs)?,
             stdio: None,
-            tmpfs,
+            tmpfs: None,
         })
+    }
+
+    /// Holds the place for writes of an ephemeral machine, so that it lasts over reboots. Without this, and without detached
+    /// mounts (kernel before 5.2), the child mounts one itself, whose content ends with PID 1.
+    pub(crate) fn with_lasting_writes(mut self, overlay: &Overlay) -> Self {
+        if *overlay == Overlay::Ephemeral {
+            self.tmpfs = idmap::detached_tmpfs().ok();
+        }
+        self
     }
 
     /// Gives the program these instead of the caller's.

@@ -8,6 +8,7 @@ mod error;
 mod exec;
 mod idmap;
 mod lock;
+mod memory;
 mod net;
 mod process;
 mod seccomp;
@@ -20,6 +21,7 @@ pub use exec::{
 };
 pub use idmap::{MountAttr, mount_setattr};
 pub use lock::lock_byte;
+pub use memory::forget_program_pages;
 pub use net::loopback_up;
 pub use process::{
     Cloned, Namespaces, clone_process, clone_process_into, free_terminal, inherited_fd,

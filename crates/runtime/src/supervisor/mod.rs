@@ -90,6 +90,8 @@ struct Supervisor<'a> {
     /// What a command has announced: the next end of PID 1 is a reboot (`true`) or a power-off (`false`).
     intent: Option<bool>,
     fast_reboots: u32,
+    /// Something happened that a waiting supervisor has no use for any more: a start, a client.
+    is_heavy: bool,
     login: Option<std::process::Child>,
     ended: Option<Status>,
 }
@@ -122,7 +124,7 @@ impl<'a> Supervisor<'a> {
                 .map(|bind| bind.host_path.is_dir())
                 .collect(),
         };
-        let prepared = Prepared::new(&spec, &inputs)?;
+        let prepared = Prepared::new(&spec, &inputs)?.with_lasting_writes(&spec.root.overlay);
         let log_dir = if spec.root.overlay == Overlay::Ephemeral {
             dir.clone()
         } else {
@@ -182,6 +184,7 @@ impl<'a> Supervisor<'a> {
             booted,
             intent: None,
             fast_reboots: 0,
+            is_heavy: true,
             login: None,
             ended: None,
         })
@@ -199,6 +202,11 @@ impl<'a> Supervisor<'a> {
             let stand_in = &self.signals;
             fds.extend(self.consoles.iter().map(|console| console.poll(stand_in)));
             fds.extend(self.clients.iter().map(|client| poll_in(&client.socket)));
+            if timeout.is_none() && self.is_heavy {
+                // From here on it waits, for days maybe, and with many others like it.
+                self.is_heavy = false;
+                repot_sys::forget_program_pages();
+            }
             let until = timeout.map(|at| timespec(at.saturating_duration_since(Instant::now())));
             if let Err(errno) = rustix::event::poll(&mut fds, until.as_ref()) {
                 if errno != Errno::INTR {
@@ -216,6 +224,7 @@ impl<'a> Supervisor<'a> {
                 .collect();
             while let Some(number) = gone.pop() {
                 let client = self.clients.remove(number);
+                self.is_heavy = true;
                 self.withdraw(&client);
             }
             for number in (0..consoles).filter(|number| ready[3 + number]) {
