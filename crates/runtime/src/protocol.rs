@@ -200,14 +200,18 @@ pub(crate) fn receive_with_pid(socket: &OwnedFd, bytes: &mut [u8]) -> Option<(us
 /// Waits for the next event. `None`: the supervisor has gone.
 pub(crate) fn next_event(socket: &OwnedFd) -> Result<Option<Event>> {
     let mut packet = vec![0u8; PACKET + 1];
-    let (length, _) = rustix::io::retry_on_intr(|| {
-        rustix::net::recv(
+    let (length, _) = loop {
+        match rustix::net::recv(
             socket,
             packet.as_mut_slice(),
             rustix::net::RecvFlags::empty(),
-        )
-    })
-    .at("reading from", "the supervisor")?;
+        ) {
+            // Said once, before what it sent last, by a supervisor that went without reading all (net/unix/af_unix.c,
+            // `unix_release_sock`).
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            other => break other.at("reading from", "the supervisor")?,
+        }
+    };
     if length == 0 {
         return Ok(None);
     }
@@ -221,6 +225,19 @@ pub(crate) fn next_event(socket: &OwnedFd) -> Result<Option<Event>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_words_are_heard() {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+                .unwrap();
+        post(&ours, &Request::Attach.encode()).unwrap();
+        post(&theirs, &Event::Rebooting.encode()).unwrap();
+        drop(theirs);
+        assert_eq!(next_event(&ours).unwrap(), Some(Event::Rebooting));
+        assert_eq!(next_event(&ours).unwrap(), None);
+    }
 
     #[test]
     fn messages_travel() {
