@@ -29,6 +29,14 @@ pub enum RunError {
     Later(Error),
 }
 
+impl From<RunError> for Error {
+    /// What failed, for those who do not ask when: the exit status of a command depends on it.
+    fn from(error: RunError) -> Self {
+        let (RunError::NotStarted(error) | RunError::Later(error)) = error;
+        error
+    }
+}
+
 /// Runs a machine until its PID 1 ends; returns its exit status, or 128 plus the number of the signal that ended it. `_lock` is
 /// the claim on its name.
 ///

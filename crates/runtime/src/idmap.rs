@@ -131,6 +131,7 @@ pub(crate) fn detached_mount(
     read_only: bool,
     kind: MountKind,
 ) -> Result<OwnedFd> {
+    repot_sys::detached_mounts()?;
     let recursive = kind == MountKind::Bind;
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
@@ -165,7 +166,7 @@ pub(crate) fn detached_mount(
 
 /// What a detached mount is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MountKind {
+pub enum MountKind {
     /// A layer of the root file system: this mount only, restrictions lifted.
     Layer,
     /// A directory that the user binds in: with what is mounted below it, restrictions kept.
@@ -181,6 +182,7 @@ pub(crate) fn detached_tmpfs() -> Result<OwnedFd> {
         FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
         fsopen,
     };
+    repot_sys::detached_mounts()?;
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).at("opening a", "tmpfs")?;
     fsconfig_set_string(context.as_fd(), "mode", "0755").at("configuring a", "tmpfs")?;
     fsconfig_create(context.as_fd()).at("creating a", "tmpfs")?;
@@ -194,6 +196,7 @@ pub(crate) fn detached_tmpfs() -> Result<OwnedFd> {
 
 /// A copy of a detached mount, mapped through `userns`.
 pub(crate) fn copy_of(mount: BorrowedFd<'_>, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+    repot_sys::detached_mounts()?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;

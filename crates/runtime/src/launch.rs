@@ -283,7 +283,12 @@ fn mounts(
         ))?);
     }
     for device in &spec.devices {
-        mounts.push(or_bind(device::detached_node(device, &spec.idmap))?);
+        let node = device::detached_node(device, &spec.idmap);
+        mounts.push(match device.writable {
+            true => or_bind(node)?,
+            // The host's own node could be written.
+            false => Some(node?),
+        });
     }
     if step::shares_sys(spec) {
         mounts.push(or_bind(idmap::detached_mount(

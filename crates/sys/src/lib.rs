@@ -6,9 +6,9 @@
 
 mod error;
 mod exec;
-mod idmap;
 mod lock;
 mod memory;
+mod mounts;
 mod net;
 mod process;
 mod seccomp;
@@ -19,9 +19,9 @@ pub use exec::{
     cloexec_from, close_all_but, close_each, close_from, exec, exit_now, new_session_keyring,
     open_descriptors,
 };
-pub use idmap::{MountAttr, mount_setattr};
 pub use lock::lock_byte;
 pub use memory::forget_program_pages;
+pub use mounts::{MountAttr, detached_mounts, mount_setattr};
 pub use net::loopback_up;
 pub use process::{
     Cloned, Namespaces, clone_process, clone_process_into, free_terminal, inherited_fd,

@@ -7,7 +7,7 @@ use anyhow::bail;
 use repot_model::{BootSpec, Pid1};
 use repot_runtime::plan::Payload;
 use repot_runtime::step::{Inputs, steps};
-use repot_runtime::{Dirs, RunError, registry, run_in_foreground};
+use repot_runtime::{Dirs, Error, RunError, registry, run_in_foreground};
 use serde::Serialize;
 use std::io::IsTerminal;
 
@@ -82,9 +82,9 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
             }
             tried.pid1 = pid1;
             warn(&tried);
-            Ok(run_in_foreground(&dirs, &tried, &lock)?)
+            Ok(run_in_foreground(&dirs, &tried, &lock).map_err(Error::from)?)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(Error::from(error).into()),
     }
 }
 

@@ -3,8 +3,9 @@
 
 use super::devices::HeldPaths;
 use super::plan::{Inputs, cstring, path_cstring, shares_sys};
-use super::{Handed, Mount, Step};
+use super::{Handed, Instead, Mount, Step};
 use crate::error::Result;
+use crate::idmap::MountKind;
 use repot_model::{BootSpec, CgroupVersion, Network};
 use rustix::mount::MountFlags;
 use std::ffi::CStr;
@@ -147,7 +148,11 @@ pub(super) fn sys(spec: &BootSpec, first_handed: usize, steps: &mut Vec<Step>) {
         let handed = Handed(first_handed + spec.binds.len() + spec.devices.len());
         steps.push(Step::Attach {
             handed,
-            instead: c"/sys".into(),
+            instead: Some(Instead {
+                path: c"/sys".into(),
+                kind: MountKind::Bind,
+                read_only: true,
+            }),
             at: c"sys".into(),
         });
     } else {
@@ -195,7 +200,11 @@ pub(super) fn place(
     for (number, bind) in spec.binds.iter().enumerate() {
         steps.push(Step::AttachInside {
             handed: Handed(first_handed + number),
-            instead: path_cstring(&bind.host_path)?,
+            instead: Instead {
+                path: path_cstring(&bind.host_path)?,
+                kind: MountKind::Bind,
+                read_only: bind.read_only,
+            },
             to: cstring(bind.guest_path.as_str())?,
             is_dir: inputs.bind_is_dir.get(number).copied().unwrap_or(true),
         });
@@ -203,7 +212,11 @@ pub(super) fn place(
     for (number, device) in spec.devices.iter().enumerate() {
         steps.push(Step::AttachInside {
             handed: Handed(first_handed + spec.binds.len() + number),
-            instead: path_cstring(&device.host_path)?,
+            instead: Instead {
+                path: path_cstring(&device.host_path)?,
+                kind: MountKind::Bind,
+                read_only: false,
+            },
             to: cstring(device.guest_path.as_str())?,
             is_dir: false,
         });

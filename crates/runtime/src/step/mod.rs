@@ -1,6 +1,7 @@
 //! The steps from a new process to a machine's PID 1, as data: made from a boot spec by pure code, printed by
 //! `--dry-run`, run in order by the child. The order of the files in this folder is the order of the steps.
 
+mod bind;
 mod devices;
 mod figures;
 mod filesystems;
@@ -15,6 +16,7 @@ pub use plan::{Inputs, steps};
 pub use privileges::{DEFAULT_CAPABILITIES, capability_set};
 pub(crate) use run::{Context, Report, keep_capabilities};
 
+use crate::idmap::MountKind;
 use rustix::mount::MountFlags;
 use std::ffi::CString;
 use std::fmt;
@@ -26,6 +28,17 @@ pub struct Handed(pub usize);
 /// A path of the host that the child opens before it leaves the host's root, by a name to refer to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Held(pub usize);
+
+/// What the child binds by itself where the kernel cannot hand mounts over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instead {
+    /// On the host.
+    pub path: CString,
+    /// What of its mount is taken along.
+    pub kind: MountKind,
+    /// Whether nothing may be changed through the bind.
+    pub read_only: bool,
+}
 
 /// One thing that the child does. Relative paths are in the staging directory, absolute ones on the host. Paths of the machine
 /// occur in [`Step::Place`], [`Step::GuestDir`] and [`Step::AttachInside`] only, and are looked up beneath its root with all its
@@ -47,10 +60,10 @@ pub enum Step {
     Hold { held: Held, path: CString },
     /// Go to a directory, `create` it if need be.
     Enter { path: CString },
-    /// Attach a mount that the parent prepared. Where the kernel cannot hand mounts over: bind `instead`.
+    /// Attach a mount that the parent prepared. Where the kernel cannot hand mounts over: bind `instead`, or mount a tmpfs.
     Attach {
         handed: Handed,
-        instead: CString,
+        instead: Option<Instead>,
         at: CString,
     },
     /// Mount something new.
@@ -90,7 +103,7 @@ pub enum Step {
     /// Attach a mount that the parent prepared to a path of the machine, which is created if it is missing.
     AttachInside {
         handed: Handed,
-        instead: CString,
+        instead: Instead,
         to: CString,
         is_dir: bool,
     },
@@ -145,20 +158,18 @@ impl fmt::Display for Step {
             Self::Enter { path } => write!(f, "enter {}", show(path)),
             Self::Attach {
                 handed,
-                instead,
+                instead: None,
                 at,
-            } if instead.is_empty() => {
-                write!(f, "attach prepared mount {} at {}", handed.0, show(at))
-            }
+            } => write!(f, "attach prepared mount {} at {}", handed.0, show(at)),
             Self::Attach {
                 handed,
-                instead,
+                instead: Some(instead),
                 at,
             } => write!(
                 f,
                 "attach prepared mount {} of {} at {}",
                 handed.0,
-                show(instead),
+                show(&instead.path),
                 show(at)
             ),
             Self::Mount(mount) => {
@@ -208,7 +219,7 @@ impl fmt::Display for Step {
                 f,
                 "attach prepared mount {} of {} at {} of the machine",
                 handed.0,
-                show(instead),
+                show(&instead.path),
                 show(to)
             ),
             Self::PivotRoot { new_root } => write!(

@@ -4,10 +4,12 @@
 //! outside, overlayfs could not create its work directory there and would silently turn read-only.
 
 use super::plan::{Inputs, cstring, path_cstring};
-use super::{Handed, Mount, Step};
+use super::{Handed, Instead, Mount, Step};
 use crate::error::Result;
+use crate::idmap::MountKind;
 use repot_model::{BootSpec, IdMap, Overlay};
 use rustix::mount::MountFlags;
+use std::path::Path;
 
 /// Adds the steps to a tmpfs of the child's own, so that the mount points that follow exist nowhere on the host.
 pub(super) fn staging(inputs: &Inputs, steps: &mut Vec<Step>) -> Result<()> {
@@ -27,11 +29,17 @@ pub(super) fn staging(inputs: &Inputs, steps: &mut Vec<Step>) -> Result<()> {
 /// Adds the steps; returns the first number of handed mounts that is still free.
 pub(super) fn steps(spec: &BootSpec, steps: &mut Vec<Step>) -> Result<usize> {
     steps.push(dir(c"root"));
-    let base = path_cstring(&spec.root.base)?;
+    let layer = |path: &Path, read_only| -> Result<Option<Instead>> {
+        Ok(Some(Instead {
+            path: path_cstring(path)?,
+            kind: MountKind::Layer,
+            read_only,
+        }))
+    };
     if spec.root.overlay == Overlay::InPlace {
         steps.push(Step::Attach {
             handed: Handed(0),
-            instead: base,
+            instead: layer(&spec.root.base, false)?,
             at: c"root".into(),
         });
         return Ok(1);
@@ -46,15 +54,15 @@ pub(super) fn steps(spec: &BootSpec, steps: &mut Vec<Step>) -> Result<usize> {
         });
         steps.push(Step::Attach {
             handed: Handed(number),
-            instead: path_cstring(source)?,
+            instead: layer(source, true)?,
             at: cstring(at.clone())?,
         });
         lower.insert(0, at);
     }
     let handed = Handed(lower.len());
     let instead = match &spec.root.overlay {
-        Overlay::Kept { dir } => path_cstring(dir)?,
-        Overlay::Ephemeral | Overlay::InPlace => c"".into(),
+        Overlay::Kept { dir } => layer(dir, false)?,
+        Overlay::Ephemeral | Overlay::InPlace => None,
     };
     steps.push(dir(c"writes"));
     steps.push(Step::Attach {

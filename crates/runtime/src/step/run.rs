@@ -3,7 +3,7 @@
 //! This is the only code between clone and exec. It runs in a process with a single thread and copies of the parent's
 //! memory; it reports over a socket and never logs.
 
-use super::{Held, Mount, Step, guest};
+use super::{Held, Mount, Step, bind, guest};
 use crate::cgroup::Entrances;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -129,14 +129,16 @@ impl Context {
                     at,
                     MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
                 ),
-                None if instead.is_empty() => rustix::mount::mount(
-                    c"tmpfs",
-                    at,
-                    c"tmpfs",
-                    MountFlags::empty(),
-                    Some(c"mode=755"),
-                ),
-                None => rustix::mount::mount_bind(instead, at),
+                None => match instead {
+                    Some(instead) => bind::bind(instead, at),
+                    None => rustix::mount::mount(
+                        c"tmpfs",
+                        at,
+                        c"tmpfs",
+                        MountFlags::empty(),
+                        Some(c"mode=755"),
+                    ),
+                },
             },
             Step::Mount(mount) => mount.run(),
             Step::BindHeld { held, at } => {
@@ -192,7 +194,19 @@ impl Context {
                             | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
                         rustix::mount::move_mount(mount, c"", &place, c"", flags)
                     }
-                    None => rustix::mount::mount_bind_recursive(instead, proc_path(place.as_fd())),
+                    None => {
+                        // Aside first: in the tree, its mounts would have names that a hostile tree has a say in.
+                        let aside = match is_dir {
+                            true => c"bind-dir",
+                            false => c"bind-file",
+                        };
+                        match is_dir {
+                            true => make_dir(aside, Mode::from_raw_mode(0o755))?,
+                            false => make_file(aside, Mode::from_raw_mode(0o644), b"")?,
+                        }
+                        bind::bind(instead, aside)?;
+                        rustix::mount::mount_move(aside, proc_path(place.as_fd()))
+                    }
                 }
             }
             Step::PivotRoot { new_root } => self.pivot(new_root),

@@ -1,8 +1,12 @@
-//! mount_setattr(2): flags, propagation and ID mapping of a mount that is held by a descriptor.
+//! Mounts that are held by a descriptor: whether there are such, and mount_setattr(2) for their flags and ID mapping.
 #![allow(unsafe_code, reason = "mount_setattr has no wrapper in rustix")]
 
-use crate::error::{Result, last};
+use crate::error::{Error, Result, last};
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 
 /// What to change on a mount. Fields as in `struct mount_attr` (mount_setattr(2)).
 #[derive(Debug, Default, Clone, Copy)]
@@ -26,6 +30,33 @@ impl MountAttr<'_> {
     pub const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
     /// `MOUNT_ATTR_NOEXEC`.
     pub const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+}
+
+/// Whether mounts can be detached from one place and attached at another (open_tree(2), move_mount(2), Linux 5.2). Asked once
+/// per process, by calls that can come to nothing.
+///
+/// # Errors
+/// `ENOSYS`: the kernel, or a filter in its place, does not know one of the calls.
+pub fn detached_mounts() -> Result<()> {
+    static MISSING: OnceLock<Option<&'static str>> = OnceLock::new();
+    let missing = MISSING.get_or_init(|| {
+        // The empty path does not exist, unless a flag says that it stands for the descriptor.
+        let open_tree = rustix::mount::open_tree(CWD, c"", OpenTreeFlags::empty()).err();
+        let move_mount =
+            rustix::mount::move_mount(CWD, c"", CWD, c"", MoveMountFlags::empty()).err();
+        [("open_tree", open_tree), ("move_mount", move_mount)]
+            .into_iter()
+            .find(|(_, errno)| *errno == Some(Errno::NOSYS))
+            .map(|(call, _)| call)
+    });
+    match *missing {
+        None => Ok(()),
+        Some(call) => Err(Error {
+            call,
+            args: "tried without effect".into(),
+            errno: Errno::NOSYS,
+        }),
+    }
 }
 
 /// Changes the mount that `mount` refers to (a descriptor from open_tree(2), fsmount(2) or of a mount's root).
