@@ -38,6 +38,7 @@ pub(crate) enum Verb {
     #[command(visible_alias = "ls")]
     List(List),
     Status(Status),
+    Top(Top),
     Logs(Logs),
     #[command(visible_alias = "poweroff")]
     Stop(Stop),
@@ -67,6 +68,7 @@ impl Verb {
             | Self::Shell(_)
             | Self::Exec(_)
             | Self::Status(_)
+            | Self::Top(_)
             | Self::Logs(_) => true,
             Self::Stop(_) | Self::Reboot(_) | Self::Kill(_) | Self::Rm(_) => true,
         }
@@ -80,6 +82,7 @@ impl Verb {
             | Self::Attach(_)
             | Self::List(_)
             | Self::Status(_)
+            | Self::Top(_)
             | Self::Logs(_)
             | Self::Stop(_) => false,
             Self::Reboot(_)
@@ -321,6 +324,22 @@ pub(crate) struct Status {
     #[arg(add = ArgValueCompleter::new(complete::machines))]
     pub(crate) name: MachineName,
     /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show what machines use: processors, memory, processes, disks
+///
+/// On a terminal again and again, until q is pressed; else once.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Which; without a name, all that run
+    #[arg(add = ArgValueCompleter::new(complete::running))]
+    pub(crate) names: Vec<MachineName>,
+    /// Once, also on a terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// As JSON, once
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -82,6 +82,7 @@ fn run(verb: Verb) -> anyhow::Result<u8> {
         Verb::Exec(args) => commands::exec::run(args),
         Verb::List(args) => commands::list::run(&args),
         Verb::Status(args) => commands::status::run(&args),
+        Verb::Top(args) => commands::top::run(&args),
         Verb::Logs(args) => commands::logs::run(&args),
         Verb::Stop(args) => commands::stop::run(&args),
         Verb::Reboot(args) => commands::reboot::run(&args),

@@ -146,6 +146,11 @@ fn own_failure(error: &anyhow::Error) -> u8 {
 
 /// A table for people: columns as wide as their widest cell, header first.
 pub(crate) fn table(rows: &[Vec<String>]) {
+    table_lines(rows).iter().for_each(line);
+}
+
+/// The lines of a table.
+pub(crate) fn table_lines(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -155,14 +160,14 @@ pub(crate) fn table(rows: &[Vec<String>]) {
             .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
+    let padded = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:<width$}"))
             .collect();
-        line(cells.join("  ").trim_end());
-    }
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(padded).collect()
 }
 
 /// Seconds as people say them.
@@ -175,22 +180,20 @@ pub(crate) fn duration(seconds: u64) -> String {
     }
 }
 
-/// Bytes as people say them.
-pub(crate) fn bytes(bytes: u64) -> String {
-    let mut value = bytes;
-    let mut rest = 0;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024 {
-            return if unit == "B" {
-                format!("{value} B")
-            } else {
-                format!("{value}.{} {unit}", rest * 10 / 1024)
-            };
-        }
-        rest = value % 1024;
-        value /= 1024;
+/// Processor time as people say it.
+pub(crate) fn cpu_time(us: u64) -> String {
+    match us / 1_000_000 {
+        seconds @ 0..60 => format!("{seconds}.{:02}s", us % 1_000_000 / 10_000),
+        seconds => duration(seconds),
     }
-    format!("{value}.{} TiB", rest * 10 / 1024)
+}
+
+/// What is used of what is allowed.
+pub(crate) fn of_limit(used: impl std::fmt::Display, limit: Option<impl ToString>) -> String {
+    match limit {
+        Some(limit) => format!("{used} of {}", limit.to_string()),
+        None => used.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -211,8 +214,9 @@ mod tests {
             ["5s", "1m 1s", "2h 0m", "1d 1h"]
         );
         assert_eq!(
-            [bytes(0), bytes(1536), bytes(5 << 30)],
-            ["0 B", "1.5 KiB", "5.0 GiB"]
+            [cpu_time(1_234_567), cpu_time(61_000_000)],
+            ["1.23s", "1m 1s"]
         );
+        assert_eq!(of_limit(5, Some(60)), "5 of 60");
     }
 }

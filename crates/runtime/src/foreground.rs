@@ -37,8 +37,16 @@ impl From<RunError> for Error {
     }
 }
 
-/// Runs a machine until its PID 1 ends; returns its exit status, or 128 plus the number of the signal that ended it. `_lock` is
-/// the claim on its name.
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ran {
+    /// Its exit status, or 128 plus the number of the signal that ended it.
+    pub status: u8,
+    /// Processes that were killed for want of memory.
+    pub oom_kills: u64,
+}
+
+/// Runs a machine until its PID 1 ends. `_lock` is the claim on its name.
 ///
 /// # Errors
 /// The machine could not be started, or not be cleaned up.
@@ -46,7 +54,7 @@ pub fn run_in_foreground(
     dirs: &Dirs,
     spec: &BootSpec,
     _lock: &MachineLock,
-) -> std::result::Result<u8, RunError> {
+) -> std::result::Result<Ran, RunError> {
     let dir = dirs.running(&spec.name);
     let result = registry::sweep(dirs, &spec.name)
         .and_then(|()| registry::make_private_dir(&dir))
@@ -56,11 +64,11 @@ pub fn run_in_foreground(
     if spec.root.overlay == Overlay::Ephemeral {
         registry::forget_ephemeral(dirs, &spec.name);
     }
-    let status = result?;
-    removed.map(|()| status).map_err(RunError::Later)
+    let ran = result?;
+    removed.map(|()| ran).map_err(RunError::Later)
 }
 
-fn run(dirs: &Dirs, spec: &BootSpec) -> std::result::Result<u8, RunError> {
+fn run(dirs: &Dirs, spec: &BootSpec) -> std::result::Result<Ran, RunError> {
     let (pump, stdio) = match spec.terminals.is_empty() {
         true => Pump::new().map(|(pump, stdio)| (Some(pump), Some(stdio))),
         false => Ok((None, None)),
@@ -79,9 +87,11 @@ fn run(dirs: &Dirs, spec: &BootSpec) -> std::result::Result<u8, RunError> {
     let result = start(dirs, &mut state, stdio, &cgroups)
         .map_err(RunError::NotStarted)
         .and_then(|machine| follow(&machine, pump, &signals).map_err(RunError::Later));
+    let oom_kills = cgroups.oom_kills();
     let removed = cgroups.remove();
     let status = result?;
-    removed.map(|()| status).map_err(RunError::Later)
+    let ran = Ran { status, oom_kills };
+    removed.map(|()| ran).map_err(RunError::Later)
 }
 
 fn first_state(spec: &BootSpec) -> RuntimeState {

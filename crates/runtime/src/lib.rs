@@ -8,6 +8,7 @@
 mod cgroup;
 mod device;
 mod dirs;
+mod disk;
 mod error;
 mod foreground;
 pub mod idmap;
@@ -28,10 +29,10 @@ mod stub;
 mod supervisor;
 mod terminal;
 
-pub use cgroup::{Usage, check_limits, default_limits, usage};
+pub use cgroup::{Usage, check_limits, default_limits, disk_usage, out_of_memory, usage};
 pub use dirs::Dirs;
 pub use error::{Error, Result};
-pub use foreground::{RunError, run_in_foreground};
+pub use foreground::{Ran, RunError, run_in_foreground};
 pub use join::{Join, JoinStdio, Joined, free_console, join};
 pub use leader::Leader;
 pub use lxcfs::lxcfs_files;
@@ -39,4 +40,6 @@ pub use seccomp::{ProfileError, check_profile, parse_profile};
 pub use start::{Connection, Waited, start, supervisor_main};
 pub use stdio::{Pump, Stdio};
 pub use supervisor::supervise;
-pub use terminal::{Remote, SessionEnd, attach, follow, session, window_size};
+pub use terminal::{
+    RawMode, Remote, SessionEnd, attach, follow, session, wait_for_key, window_size,
+};

@@ -19,6 +19,9 @@ pub struct LastRun {
     pub status: Status,
     /// Seconds since the epoch.
     pub ended_s: u64,
+    /// Processes that were killed for want of memory while it ran.
+    #[serde(default)]
+    pub oom_kills: u64,
 }
 
 /// An exclusive claim on a machine's name and on its range of IDs, held until dropped, and by the supervisor for as long

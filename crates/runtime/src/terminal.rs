@@ -54,12 +54,13 @@ pub enum SessionEnd {
 
 /// Raw mode on the user's terminal, undone when dropped.
 #[derive(Debug)]
-struct RawMode {
+pub struct RawMode {
     before: Option<Termios>,
 }
 
 impl RawMode {
-    fn enter() -> Self {
+    /// Nothing changes where standard input is no terminal.
+    pub fn enter() -> Self {
         let stdin = rustix::stdio::stdin();
         let before = rustix::termios::isatty(stdin)
             .then(|| rustix::termios::tcgetattr(stdin).ok())
@@ -80,6 +81,21 @@ impl Drop for RawMode {
                 rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, before);
         }
     }
+}
+
+/// Waits so long for a key on standard input. `None`: none came; standard input at its end counts as `^C`.
+///
+/// # Errors
+/// Standard input cannot be read.
+pub fn wait_for_key(timeout: Duration) -> Result<Option<u8>> {
+    let stdin = rustix::stdio::stdin();
+    if !crate::start::readable(stdin, Some(timeout))? {
+        return Ok(None);
+    }
+    let mut key = [0u8];
+    let length = rustix::io::retry_on_intr(|| rustix::io::read(stdin, &mut key))
+        .at("reading from", "the terminal")?;
+    Ok(Some(if length == 0 { 0x03 } else { key[0] }))
 }
 
 /// The size of the user's terminal, if there is one.

@@ -18,3 +18,4 @@ pub(crate) mod run;
 pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod top;

@@ -7,7 +7,7 @@ use anyhow::bail;
 use repot_model::{BootSpec, Pid1};
 use repot_runtime::plan::Payload;
 use repot_runtime::step::{Inputs, steps};
-use repot_runtime::{Dirs, Error, RunError, registry, run_in_foreground};
+use repot_runtime::{Dirs, Error, Ran, RunError, out_of_memory, registry, run_in_foreground};
 use serde::Serialize;
 use std::io::IsTerminal;
 
@@ -74,7 +74,7 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
     };
     warn(&spec);
     match run_in_foreground(&dirs, &spec, &lock) {
-        Ok(status) => Ok(status),
+        Ok(ran) => Ok(ended(&spec, ran)),
         Err(RunError::NotStarted(error)) => {
             let mut tried = machines::spec(start, Some(&mut lock))?;
             if tried.idmap == spec.idmap {
@@ -82,10 +82,20 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
             }
             tried.pid1 = pid1;
             warn(&tried);
-            Ok(run_in_foreground(&dirs, &tried, &lock).map_err(Error::from)?)
+            let ran = run_in_foreground(&dirs, &tried, &lock).map_err(Error::from)?;
+            Ok(ended(&tried, ran))
         }
         Err(error) => Err(Error::from(error).into()),
     }
+}
+
+/// The exit status; said is what it may be due to.
+fn ended(spec: &BootSpec, ran: Ran) -> u8 {
+    if ran.oom_kills > 0 {
+        let told = out_of_memory(ran.oom_kills, &spec.limits);
+        output::note(format!("repot: {told}"));
+    }
+    ran.status
 }
 
 fn shell(root: &repot_rootfs::RootRead, of_root: Option<&str>) -> anyhow::Result<String> {

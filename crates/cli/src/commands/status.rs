@@ -3,8 +3,8 @@
 use crate::args::Status;
 use crate::commands::boot;
 use crate::output;
-use repot_model::{HintExt, MachineRecord, RuntimeState};
-use repot_runtime::{Dirs, Usage, registry, usage};
+use repot_model::{Bytes, Cpus, HintExt, MachineRecord, RuntimeState};
+use repot_runtime::{Dirs, Usage, disk_usage, registry, usage};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,7 +28,10 @@ pub(crate) fn run(args: &Status) -> anyhow::Result<u8> {
             .hint("`repot list` shows what there is")
             .map_err(Into::into);
     }
-    let usage = running.as_ref().map(|state| usage(&state.spec.cgroup));
+    let usage = running.as_ref().map(|state| Usage {
+        disk_bytes: disk_usage(&state.spec),
+        ..usage(&state.spec)
+    });
     let document = Document {
         version: output::JSON_VERSION,
         record,
@@ -42,6 +45,48 @@ pub(crate) fn run(args: &Status) -> anyhow::Result<u8> {
         show(name.as_str(), &document);
     }
     Ok(0)
+}
+
+/// What it uses, of what it may use.
+fn use_rows(usage: &Usage, state: &RuntimeState, row: &mut impl FnMut(&str, String)) {
+    let counted =
+        |value: Option<String>| value.unwrap_or_else(|| "not counted on this host".into());
+    let bytes = |value: Option<u64>| value.map(|bytes| Bytes(bytes).to_string());
+    let limits = &state.spec.limits;
+    let memory = counted(bytes(usage.memory_bytes));
+    row(
+        "memory",
+        output::of_limit(memory, limits.memory_bytes.map(Bytes)),
+    );
+    if state.oom_kills > 0 {
+        row("out of memory", killed(state.oom_kills));
+    }
+    let processes = counted(usage.processes.map(|count| count.to_string()));
+    row("processes", output::of_limit(processes, limits.pids));
+    let time = counted(usage.cpu_us.map(output::cpu_time));
+    row(
+        "CPU time",
+        match limits.cpus_milli {
+            Some(milli) => format!("{time}, {} CPUs at most", Cpus(milli)),
+            None => time,
+        },
+    );
+    if let Some(disk) = bytes(usage.disk_bytes) {
+        row("disk", format!("{disk} of its writes"));
+    }
+    if let Some((read, written)) = bytes(usage.io_read_bytes).zip(bytes(usage.io_write_bytes)) {
+        row("I/O", format!("{read} read, {written} written"));
+    }
+}
+
+/// How often it ran out of memory.
+fn killed(oom_kills: u64) -> String {
+    let noun = if oom_kills == 1 {
+        "process"
+    } else {
+        "processes"
+    };
+    format!("{oom_kills} {noun} killed")
 }
 
 fn show(name: &str, document: &Document) {
@@ -62,6 +107,9 @@ fn show(name: &str, document: &Document) {
                         output::duration(now.saturating_sub(last.ended_s))
                     ),
                 );
+                if last.oom_kills > 0 {
+                    row("out of memory", killed(last.oom_kills));
+                }
             }
         }
         Some(state) => {
@@ -105,21 +153,8 @@ fn show(name: &str, document: &Document) {
                 .clone(),
         );
     }
-    if let Some(usage) = &document.usage {
-        let number = |value: Option<u64>, show: fn(u64) -> String| {
-            value.map_or_else(|| "not counted on this host".into(), show)
-        };
-        row("memory", number(usage.memory_bytes, output::bytes));
-        row(
-            "processes",
-            number(usage.processes, |count| count.to_string()),
-        );
-        row(
-            "CPU time",
-            number(usage.cpu_us, |us| {
-                format!("{}.{:02} s", us / 1_000_000, us % 1_000_000 / 10_000)
-            }),
-        );
+    if let Some((usage, state)) = document.usage.as_ref().zip(document.running.as_ref()) {
+        use_rows(usage, state, &mut row);
     }
     output::table(&rows);
     if let Some(state) = &document.running {

@@ -6,13 +6,16 @@
 
 mod hierarchies;
 mod limits;
+mod oom;
 mod removal;
 mod usage;
 
 pub(crate) use hierarchies::{children, procs_files_of, unescape};
 pub use limits::{check_limits, default_limits};
+pub(crate) use oom::OomEvents;
+pub use oom::out_of_memory;
 pub(crate) use removal::remove_everywhere;
-pub use usage::{Usage, usage};
+pub use usage::{Usage, disk_usage, usage};
 
 use crate::error::{At, Result};
 use hierarchies::{Hierarchy, mount_privately, mounted};

@@ -7,6 +7,7 @@
 mod clients;
 mod console;
 mod log;
+mod oom;
 mod prompt;
 mod readiness;
 
@@ -20,6 +21,7 @@ use crate::step::Inputs;
 use clients::Client;
 use console::Console;
 use log::ConsoleLog;
+use oom::OomWatch;
 use readiness::{Decision, Readiness};
 use repot_model::{
     BootSpec, MachineState, Overlay, Ready, ReadySign, RuntimeState, STATE_VERSION, Status,
@@ -85,6 +87,7 @@ struct Supervisor<'a> {
     signals: OwnedFd,
     log: ConsoleLog,
     readiness: Readiness,
+    oom: OomWatch,
     state: RuntimeState,
     booted: Instant,
     /// What a command has announced: the next end of PID 1 is a reboot (`true`) or a power-off (`false`).
@@ -170,6 +173,7 @@ impl<'a> Supervisor<'a> {
             dirs,
             readiness: readiness_of(&spec, booted),
             log: ConsoleLog::start(&log_dir),
+            oom: OomWatch::new(&cgroups),
             spec,
             prepared,
             cgroups,
@@ -193,7 +197,7 @@ impl<'a> Supervisor<'a> {
     /// The loop: until PID 1 has ended for good.
     fn serve(&mut self) {
         while self.ended.is_none() {
-            let timeout = self.decide();
+            let timeout = self.decide().into_iter().chain(self.oom.due()).min();
             let mut fds = vec![
                 poll_in(&self.signals),
                 poll_in(&self.listener),
@@ -202,6 +206,7 @@ impl<'a> Supervisor<'a> {
             let stand_in = &self.signals;
             fds.extend(self.consoles.iter().map(|console| console.poll(stand_in)));
             fds.extend(self.clients.iter().map(|client| poll_in(&client.socket)));
+            fds.push(self.oom.poll(stand_in));
             if timeout.is_none() && self.is_heavy {
                 // From here on it waits, for days maybe, and with many others like it.
                 self.is_heavy = false;
@@ -236,6 +241,7 @@ impl<'a> Supervisor<'a> {
             if ready[2] {
                 self.read_notify();
             }
+            self.look_for_kills(ready.last() == Some(&true));
             // Last, since the end of PID 1 changes everything else.
             if ready[0] {
                 self.take_signals();
@@ -396,6 +402,7 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
+        self.report_kills();
         let restarts = self.intent.take().unwrap_or(status == Status::Rebooted);
         self.fast_reboots = if self.booted.elapsed() < FAST {
             self.fast_reboots + 1
@@ -416,6 +423,7 @@ impl<'a> Supervisor<'a> {
     fn relaunch(&mut self) -> Result<()> {
         self.cgroups.remove()?;
         self.cgroups = MachineCgroups::create(&self.spec)?;
+        self.oom = OomWatch::new(&self.cgroups);
         self.machine = launch(&self.spec, &self.prepared, &self.cgroups)?;
         self.consoles = console::take(&mut self.machine, &self.spec, self.size);
         self.booted = Instant::now();
@@ -444,6 +452,7 @@ impl<'a> Supervisor<'a> {
                 &LastRun {
                     status,
                     ended_s: now_s(),
+                    oom_kills: self.state.oom_kills,
                 },
             );
         }
