@@ -31,7 +31,7 @@ pub(crate) fn running(current: &OsStr) -> Vec<CompletionCandidate> {
         current,
         registry::names(&dirs)
             .iter()
-            .filter(|name| registry::running(&dirs, name).is_some())
+            .filter(|name| registry::supervised(&dirs, name).is_some())
             .map(ToString::to_string),
     )
 }

@@ -6,7 +6,7 @@ use crate::{adapt, limits, policy, sessions};
 use anyhow::{Context, bail};
 use repot_model::{
     Arch, BindMount, BootSpec, Facts, HintExt, IdMap, MachineName, MachineRecord, Network, Overlay,
-    Policy, STATE_VERSION, TmpfsMount,
+    Policy, RECORD_VERSION, TmpfsMount,
 };
 use repot_rootfs::RootRead;
 use repot_runtime::plan::{Payload, Request, plan};
@@ -49,7 +49,7 @@ pub(crate) fn candidate(
             .duration_since(UNIX_EPOCH)
             .map_or(0, |elapsed| elapsed.as_secs());
         let record = MachineRecord {
-            version: STATE_VERSION,
+            version: RECORD_VERSION,
             name,
             source: tree.source.clone(),
             base: tree.base.clone(),
@@ -85,7 +85,7 @@ pub(crate) fn candidate(
         } else {
             MachineName::new(&format!("{}-{number}", tree.default_name))?
         };
-        let is_running = registry::running(dirs, &name).is_some();
+        let is_running = registry::supervised(dirs, &name).is_some();
         match registry::record(dirs, &name)? {
             None if !is_running => return fresh(name),
             Some(record) if record.base == tree.base && !writes.ephemeral => {

@@ -33,6 +33,13 @@ pub(crate) fn state(dirs: &Dirs, name: &MachineName) -> anyhow::Result<RuntimeSt
     if let Some(state) = registry::running(dirs, name) {
         return Ok(state);
     }
+    if registry::foreign(dirs, name).is_some() {
+        return Err(registry::not_running(dirs, name))
+            .hint(format!(
+                "`repot stop {name}` and `repot kill {name}` work all the same; then `repot boot {name}` starts it anew"
+            ))
+            .map_err(Into::into);
+    }
     if registry::record(dirs, name)?.is_some() {
         return Err(repot_runtime::Error::NotRunning(name.clone()))
             .hint(format!("`repot boot {name}` starts it"))

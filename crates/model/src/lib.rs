@@ -37,4 +37,7 @@ pub use spec::{
     BindMount, BootSpec, CgroupPlan, Decision, IdMap, Network, Overlay, Pid1, RootPlan,
     SPEC_VERSION, Terminal, TerminalRole, TmpfsMount,
 };
-pub use state::{MachineRecord, MachineState, Ready, RuntimeState, STATE_VERSION, Status};
+pub use state::{
+    MachineRecord, MachineState, RECORD_VERSION, Ready, RuntimeState, STATE_VERSION, StateHeader,
+    Status,
+};

@@ -4,13 +4,17 @@ use crate::{BootSpec, Limits, MachineName, Policy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Version of [`MachineRecord`] and [`RuntimeState`].
-pub const STATE_VERSION: u32 = 1;
+/// Version of [`MachineRecord`].
+pub const RECORD_VERSION: u32 = 1;
+
+/// Version of [`RuntimeState`] and of what commands and the supervisor say to each other: who understands the one speaks the
+/// other. To be raised with any change of either that an earlier or later repot would misunderstand.
+pub const STATE_VERSION: u32 = 2;
 
 /// `machines/NAME/machine.json`: what is kept of a machine between boots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineRecord {
-    /// [`STATE_VERSION`] of the writer.
+    /// [`RECORD_VERSION`] of the writer.
     pub version: u32,
     /// Its name.
     pub name: MachineName,
@@ -28,6 +32,22 @@ pub struct MachineRecord {
     /// What it may do to its host.
     #[serde(default)]
     pub policy: Policy,
+}
+
+/// The part of [`RuntimeState`] that every version of repot writes under these names, so that any other can tell whether the
+/// machine runs, and end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct StateHeader {
+    /// As in [`RuntimeState`], and so are the others.
+    pub version: u32,
+    /// See there.
+    pub supervisor_pid: i32,
+    /// See there.
+    pub supervisor_start: u64,
+    /// See there.
+    pub leader_pid: i32,
+    /// See there.
+    pub leader_start: u64,
 }
 
 /// `NAME/state.json` in the run-time directory: written by the supervisor, read by everybody.

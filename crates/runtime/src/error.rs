@@ -37,6 +37,18 @@ pub enum Error {
     /// The machine does not run.
     #[error("machine {0} is not running")]
     NotRunning(MachineName),
+    /// The machine runs under a supervisor of another version.
+    #[error(
+        "machine {name} was started by another version of repot (state format {found}, this one knows {known})"
+    )]
+    OtherVersion {
+        name: MachineName,
+        found: u32,
+        known: u32,
+    },
+    /// The machine's supervisor has gone.
+    #[error("the supervisor of the machine has gone")]
+    SupervisorGone,
     /// There is no such machine.
     #[error("there is no machine called {0}")]
     NoSuchMachine(MachineName),

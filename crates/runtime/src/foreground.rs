@@ -56,8 +56,7 @@ pub fn run_in_foreground(
     _lock: &MachineLock,
 ) -> std::result::Result<Ran, RunError> {
     let dir = dirs.running(&spec.name);
-    let result = registry::sweep(dirs, &spec.name)
-        .and_then(|()| registry::make_private_dir(&dir))
+    let result = registry::make_private_dir(&dir)
         .map_err(RunError::NotStarted)
         .and_then(|()| run(dirs, spec));
     let removed = std::fs::remove_dir_all(&dir).at("removing", dir);

@@ -31,20 +31,17 @@ impl Leader {
     /// # Errors
     /// [`Error::NotRunning`] if it has ended meanwhile.
     pub fn of(state: &RuntimeState) -> Result<Self> {
-        let gone = || Error::NotRunning(state.spec.name.clone());
+        Self::of_process(state.leader_pid, state.leader_start)
+            .ok_or_else(|| Error::NotRunning(state.spec.name.clone()))
+    }
+
+    /// Takes hold of a process with that start time. `None`: there is none.
+    pub(crate) fn of_process(pid: i32, start: u64) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(format!("/proc/{}", state.leader_pid), flags, Mode::empty());
-        let leader = Self {
-            dir: dir.map_err(|_| gone())?,
-            pid: state.leader_pid,
-            start: state.leader_start,
-        };
+        let dir = rustix::fs::open(format!("/proc/{pid}"), flags, Mode::empty()).ok()?;
+        let leader = Self { dir, pid, start };
         // The number may have been given to another process between the state's writing and here.
-        if leader.has_ended() {
-            Err(gone())
-        } else {
-            Ok(leader)
-        }
+        (!leader.has_ended()).then_some(leader)
     }
 
     /// Whether it is over; waiting to be reaped counts.

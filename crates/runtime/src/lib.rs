@@ -9,6 +9,7 @@ mod cgroup;
 mod device;
 mod dirs;
 mod disk;
+mod end;
 mod error;
 mod foreground;
 pub mod idmap;

@@ -162,10 +162,11 @@ pub(crate) fn connect(dir: &Path) -> Result<OwnedFd> {
     )
     .at("making socket", &path)?;
     let handle = open_dir(dir)?;
-    address(&handle, CONTROL)
-        .and_then(|address| rustix::net::connect(&socket, &address))
-        .at("connecting to", &path)?;
-    Ok(socket)
+    match address(&handle, CONTROL).and_then(|address| rustix::net::connect(&socket, &address)) {
+        // The name is there for a moment longer, or gone already.
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Err(Error::SupervisorGone),
+        result => result.at("connecting to", &path).map(|()| socket),
+    }
 }
 
 /// Name of the supervisor's socket in the machine's run-time directory.

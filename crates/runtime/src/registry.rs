@@ -4,7 +4,11 @@ use crate::cgroup;
 use crate::dirs::Dirs;
 use crate::error::{At, Error, Result};
 use crate::idmap;
-use repot_model::{IdMap, MachineName, MachineRecord, RuntimeState, STATE_VERSION, Status};
+use crate::leader::Leader;
+use repot_model::{
+    IdMap, MachineName, MachineRecord, RECORD_VERSION, RuntimeState, STATE_VERSION, Signal,
+    StateHeader, Status,
+};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -23,6 +27,9 @@ pub struct LastRun {
     #[serde(default)]
     pub oom_kills: u64,
 }
+
+/// What a machine's record is called in its directory.
+const RECORD: &str = "machine.json";
 
 /// An exclusive claim on a machine's name and on its range of IDs, held until dropped, and by the supervisor for as long
 /// as the machine runs.
@@ -55,14 +62,17 @@ pub fn make_private_dir(path: &Path) -> Result<()> {
         .at("creating", path)
 }
 
-/// Claims a machine.
+/// Claims a machine, and removes what a crash has left of it.
 ///
 /// # Errors
 /// [`Error::AlreadyRunning`] or [`Error::Busy`] when somebody else has it.
 pub fn lock(dirs: &Dirs, name: &MachineName) -> Result<MachineLock> {
     match try_lock(dirs, name)? {
-        Some(lock) => Ok(lock),
-        None if running(dirs, name).is_some() => Err(Error::AlreadyRunning(name.clone())),
+        Some(lock) => {
+            sweep(dirs, name)?;
+            Ok(lock)
+        }
+        None if supervised(dirs, name).is_some() => Err(Error::AlreadyRunning(name.clone())),
         None => Err(Error::Busy(name.clone())),
     }
 }
@@ -125,14 +135,14 @@ pub fn read_json<T: DeserializeOwned>(path: &Path, known_version: u32) -> Result
 
 /// The record of a machine, if there is one.
 pub fn record(dirs: &Dirs, name: &MachineName) -> Result<Option<MachineRecord>> {
-    read_json(&dirs.machine(name).join("machine.json"), STATE_VERSION)
+    read_json(&dirs.machine(name).join(RECORD), RECORD_VERSION)
 }
 
 /// Keeps the record of a machine.
 pub fn write_record(dirs: &Dirs, record: &MachineRecord) -> Result<()> {
     let dir = dirs.machine(&record.name);
     make_private_dir(&dir)?;
-    write_json(&dir.join("machine.json"), record)
+    write_json(&dir.join(RECORD), record)
 }
 
 /// How a machine last ended, if that is known.
@@ -140,11 +150,39 @@ pub fn last_run(dirs: &Dirs, name: &MachineName) -> Option<LastRun> {
     serde_json::from_slice(&std::fs::read(dirs.machine(name).join("last.json")).ok()?).ok()
 }
 
-/// The state of a machine that runs now.
+/// The state of a machine that runs now, under a supervisor of this version.
 pub fn running(dirs: &Dirs, name: &MachineName) -> Option<RuntimeState> {
     let state: RuntimeState =
         read_json(&dirs.running(name).join("state.json"), STATE_VERSION).ok()??;
     (start_time(state.supervisor_pid)? == state.supervisor_start).then_some(state)
+}
+
+/// What all versions of repot say of a machine that runs now.
+pub fn supervised(dirs: &Dirs, name: &MachineName) -> Option<StateHeader> {
+    let header = header(dirs, name)?;
+    (start_time(header.supervisor_pid)? == header.supervisor_start).then_some(header)
+}
+
+/// The same of a machine whose state this version cannot read.
+pub fn foreign(dirs: &Dirs, name: &MachineName) -> Option<StateHeader> {
+    let header = supervised(dirs, name)?;
+    running(dirs, name).is_none().then_some(header)
+}
+
+fn header(dirs: &Dirs, name: &MachineName) -> Option<StateHeader> {
+    serde_json::from_slice(&std::fs::read(dirs.running(name).join("state.json")).ok()?).ok()
+}
+
+/// Why a machine cannot be worked with: it does not run, or under a supervisor of another version.
+pub fn not_running(dirs: &Dirs, name: &MachineName) -> Error {
+    match foreign(dirs, name) {
+        None => Error::NotRunning(name.clone()),
+        Some(header) => Error::OtherVersion {
+            name: name.clone(),
+            found: header.version,
+            known: STATE_VERSION,
+        },
+    }
 }
 
 /// All machines with a record or a run-time state, by name.
@@ -184,15 +222,12 @@ pub(crate) fn start_time_in(stat: &str) -> Option<u64> {
 /// # Errors
 /// The locks cannot be used.
 pub fn collect_garbage(dirs: &Dirs) -> Result<()> {
-    let mut names: Vec<String> = std::fs::read_dir(&dirs.run)
-        .map(|entries| {
-            entries
-                .flatten()
-                .filter_map(|entry| entry.file_name().into_string().ok())
-                .collect()
-        })
-        .unwrap_or_default();
+    let mut names = entries(&dirs.run);
     names.extend(cgroup::children(&cgroup_folder(dirs)));
+    // What was made for a machine before its record was.
+    let mut without_record = entries(&dirs.machines());
+    without_record.retain(|name| !dirs.machines().join(name).join(RECORD).exists());
+    names.append(&mut without_record);
     names.sort();
     names.dedup();
     for name in names.iter().filter_map(|name| MachineName::new(name).ok()) {
@@ -200,32 +235,37 @@ pub fn collect_garbage(dirs: &Dirs) -> Result<()> {
             // What cannot be removed (a process in an uninterruptible sleep) must not stand in the way of other machines; the
             // next command tries again.
             let _ = sweep(dirs, &name);
-            let _ = cgroup::remove_everywhere(&cgroup_path(dirs, &name));
             drop(lock);
         }
     }
     Ok(())
 }
 
-/// Removes the run-time state of a machine whose lock the caller holds, and whatever still runs of it.
-pub(crate) fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
+fn entries(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+/// Removes the run-time state of a machine whose lock the caller holds, whatever still runs of it, and what was made for it
+/// if it has no record.
+fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
+    // As any version of repot has left it.
+    if let Some(header) = header(dirs, name)
+        && let Some(leader) = Leader::of_process(header.leader_pid, header.leader_start)
+    {
+        let _ = leader.send(Signal::KILL);
+    }
+    cgroup::remove_everywhere(&cgroup_path(dirs, name))?;
+    forget_ephemeral(dirs, name);
     let dir = dirs.running(name);
-    if !dir.exists() {
-        return Ok(());
-    }
-    // The state as it is, not only that of a living supervisor.
-    if let Ok(Some(state)) = read_json::<RuntimeState>(&dir.join("state.json"), STATE_VERSION) {
-        if start_time(state.leader_pid) == Some(state.leader_start)
-            && let Some(pid) = rustix::process::Pid::from_raw(state.leader_pid)
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    match std::fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).at("removing", dir)
         }
-        cgroup::remove_everywhere(&state.spec.cgroup.path)?;
-        if state.spec.root.overlay == repot_model::Overlay::Ephemeral {
-            forget_ephemeral(dirs, name);
-        }
+        _ => Ok(()),
     }
-    std::fs::remove_dir_all(&dir).at("removing", dir)
 }
 
 /// Removes cgroups of that path that an earlier machine left.
@@ -236,7 +276,7 @@ pub(crate) fn cgroup_leftovers(path: &str) -> Result<()> {
 /// Removes what was made for an ephemeral machine. One that has a record is kept: it was only started so this time.
 pub(crate) fn forget_ephemeral(dirs: &Dirs, name: &MachineName) {
     let dir = dirs.machine(name);
-    if !dir.join("machine.json").exists() {
+    if !dir.join(RECORD).exists() {
         let _ = std::fs::remove_dir_all(dir);
     }
 }

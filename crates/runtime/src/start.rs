@@ -6,7 +6,7 @@ use crate::protocol::{self, Event, Request};
 use crate::registry::{self, MachineLock};
 use repot_model::{BootSpec, MachineName, Ready, SPEC_VERSION, Status};
 use rustix::fs::MemfdFlags;
-use rustix::io::FdFlags;
+use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -37,7 +37,6 @@ pub enum Waited {
 /// # Errors
 /// What went wrong, as the supervisor tells it. Nothing is left running.
 pub fn start(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> Result<Connection> {
-    registry::sweep(dirs, &spec.name)?;
     registry::make_private_dir(&dirs.run)?;
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -133,9 +132,9 @@ impl Connection {
     /// Connects to the supervisor of a running machine.
     ///
     /// # Errors
-    /// [`Error::NotRunning`].
+    /// [`Error::NotRunning`], or [`Error::OtherVersion`], or [`Error::SupervisorGone`] if it was killed.
     pub fn open(dirs: &Dirs, name: &MachineName) -> Result<Self> {
-        registry::running(dirs, name).ok_or_else(|| Error::NotRunning(name.clone()))?;
+        registry::running(dirs, name).ok_or_else(|| registry::not_running(dirs, name))?;
         Ok(Self {
             socket: protocol::connect(&dirs.running(name))?,
         })
@@ -146,7 +145,10 @@ impl Connection {
     }
 
     pub(crate) fn send(&self, request: &Request) -> Result<()> {
-        protocol::post(&self.socket, &request.encode()).at("talking to", "the supervisor")
+        match protocol::post(&self.socket, &request.encode()) {
+            Err(Errno::PIPE | Errno::CONNRESET) => Err(Error::SupervisorGone),
+            result => result.at("talking to", "the supervisor"),
+        }
     }
 
     /// Announces that the init is being asked to power off or to reboot.
@@ -212,11 +214,7 @@ impl Connection {
                 return Ok(Waited::TimedOut);
             }
             match protocol::next_event(&self.socket)? {
-                None => {
-                    return Err(Error::Supervisor(
-                        "the machine's supervisor has gone".into(),
-                    ));
-                }
+                None => return Err(Error::SupervisorGone),
                 Some(Event::Failed(why)) => return Err(Error::Supervisor(why)),
                 Some(event) => {
                     if let Some(waited) = decide(event) {

@@ -1,6 +1,7 @@
 //! Stopping and restarting: asks an init in its own way, waits, and kills only what does not listen.
 
 use crate::dirs::Dirs;
+use crate::end;
 use crate::error::{At, Error, Result};
 use crate::join::{Join, JoinStdio, join};
 use crate::leader::Leader;
@@ -34,9 +35,24 @@ pub enum Stopped {
 /// # Errors
 /// The machine does not run, or does not even end when it is killed.
 pub fn power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Result<Stopped> {
-    let state = registry::running(dirs, name).ok_or_else(|| Error::NotRunning(name.clone()))?;
+    if let Some(header) = registry::foreign(dirs, name) {
+        return end::power_off(name, &header, timeout);
+    }
+    match ask_to_power_off(dirs, name, timeout) {
+        Err(Error::SupervisorGone) => {
+            registry::collect_garbage(dirs)?;
+            Ok(Stopped::Killed {
+                why: "its supervisor was killed, and the machine with it".into(),
+            })
+        }
+        other => other,
+    }
+}
+
+fn ask_to_power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Result<Stopped> {
+    let state = registry::running(dirs, name).ok_or_else(|| registry::not_running(dirs, name))?;
     let Some(needs) = &state.spec.needs else {
-        return kill_stub(dirs, &state);
+        return kill_stub(&state);
     };
     let connection = Connection::open(dirs, name)?;
     connection.announce_stop(false)?;
@@ -73,7 +89,7 @@ pub fn power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> 
 /// # Errors
 /// The machine does not run.
 pub fn reboot(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Result<Stopped> {
-    let state = registry::running(dirs, name).ok_or_else(|| Error::NotRunning(name.clone()))?;
+    let state = registry::running(dirs, name).ok_or_else(|| registry::not_running(dirs, name))?;
     let Some(needs) = &state.spec.needs else {
         return Err(Error::Invalid {
             what: format!("machine {name}"),
@@ -101,16 +117,32 @@ pub fn reboot(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Res
     Ok(Stopped::Killed { why })
 }
 
-/// Sends a signal to a machine's PID 1.
+/// Sends a signal to the PID 1 of a machine, whatever version of repot runs it. After SIGKILL, waits until everything is
+/// cleaned up.
 ///
 /// # Errors
-/// The machine has ended.
-pub fn send(state: &RuntimeState, signal: Signal) -> Result<()> {
+/// The machine does not run, or does not end although it was killed.
+pub fn kill(dirs: &Dirs, name: &MachineName, signal: Signal) -> Result<()> {
+    let header = registry::supervised(dirs, name).ok_or_else(|| Error::NotRunning(name.clone()))?;
+    if signal != Signal::KILL {
+        return end::signal(name, &header, signal);
+    }
+    // Else a reboot that another command has asked for would follow. One that says nothing is killed all the same.
+    let connection = Connection::open(dirs, name);
+    if let Ok(connection) = &connection {
+        let _ = connection.announce_stop(false);
+    }
+    end::signal(name, &header, signal)?;
+    registry::collect_garbage(dirs)
+}
+
+/// Sends a signal to a machine's PID 1.
+fn send(state: &RuntimeState, signal: Signal) -> Result<()> {
     Leader::of(state)?.send(signal)
 }
 
 /// A machine in shell mode: its stub passes SIGTERM on, but its command may not listen.
-fn kill_stub(dirs: &Dirs, state: &RuntimeState) -> Result<Stopped> {
+fn kill_stub(state: &RuntimeState) -> Result<Stopped> {
     let leader = Leader::of(state)?;
     leader.send(Signal::TERM)?;
     if !leader.wait_end(Duration::from_secs(5)) {
@@ -120,7 +152,6 @@ fn kill_stub(dirs: &Dirs, state: &RuntimeState) -> Result<Stopped> {
             why: "its command did not end within 5 s of SIGTERM".into(),
         });
     }
-    let _ = dirs;
     Ok(Stopped::Clean(Status::PoweredOff))
 }
 

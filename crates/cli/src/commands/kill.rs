@@ -2,27 +2,16 @@
 
 use crate::args::Kill;
 use crate::sessions;
-use anyhow::bail;
-use repot_model::Signal;
-use repot_runtime::{Connection, Dirs, Waited, registry, stop};
-use std::time::Duration;
+use repot_runtime::{Dirs, registry, stop};
 
 pub(crate) fn run(args: &Kill) -> anyhow::Result<u8> {
     let dirs = Dirs::from_env();
     registry::collect_garbage(&dirs)?;
     for name in &args.names {
-        let state = sessions::state(&dirs, name)?;
-        if args.signal == Signal::KILL && state.spec.needs.is_some() {
-            // Until everything is cleaned up.
-            let connection = Connection::open(&dirs, name)?;
-            connection.announce_stop(false)?;
-            stop::send(&state, args.signal)?;
-            if connection.wait_end(Some(Duration::from_secs(30)))? == Waited::TimedOut {
-                bail!("{name} does not end although it was killed");
-            }
-        } else {
-            stop::send(&state, args.signal)?;
+        if registry::supervised(&dirs, name).is_none() {
+            sessions::state(&dirs, name)?;
         }
+        stop::kill(&dirs, name, args.signal)?;
     }
     Ok(0)
 }

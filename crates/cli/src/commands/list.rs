@@ -70,6 +70,24 @@ pub(crate) fn run(args: &List) -> anyhow::Result<u8> {
 fn row(dirs: &Dirs, name: MachineName) -> Option<Row> {
     let record = registry::record(dirs, &name).ok().flatten();
     let Some(running) = registry::running(dirs, &name) else {
+        // Of another version of repot: that it runs is known, and no more.
+        if let Some(header) = registry::foreign(dirs, &name) {
+            output::note(format!(
+                "repot: {}; `repot stop {name}` ends it",
+                registry::not_running(dirs, &name)
+            ));
+            return Some(Row {
+                name,
+                state: MachineState::Running,
+                engine: "native",
+                source: record.map_or_else(String::new, |record| record.source),
+                init: None,
+                pid: Some(header.leader_pid),
+                ready: None,
+                booted_s: None,
+                ephemeral: false,
+            });
+        }
         let record = record?;
         return Some(Row {
             name,

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Rm) -> anyhow::Result<u8> {
 }
 
 fn one(dirs: &Dirs, name: &MachineName, force: bool) -> anyhow::Result<()> {
-    if registry::running(dirs, name).is_some() {
+    if registry::supervised(dirs, name).is_some() {
         if !force {
             return Err(repot_runtime::Error::AlreadyRunning(name.clone()))
                 .hint(format!(
@@ -30,10 +30,7 @@ fn one(dirs: &Dirs, name: &MachineName, force: bool) -> anyhow::Result<()> {
                 ))
                 .map_err(Into::into);
         }
-        super::kill::run(&crate::args::Kill {
-            names: vec![name.clone()],
-            signal: Signal::KILL,
-        })?;
+        repot_runtime::stop::kill(dirs, name, Signal::KILL)?;
     }
     let dir = dirs.machine(name);
     if !dir.exists() {
@@ -47,7 +44,10 @@ fn one(dirs: &Dirs, name: &MachineName, force: bool) -> anyhow::Result<()> {
         };
     }
     let lock = registry::lock(dirs, name)?;
-    remove_dir(&dirs.machines(), OsStr::new(name.as_str()))?;
+    // What had no record is gone with the lock.
+    if dir.exists() {
+        remove_dir(&dirs.machines(), OsStr::new(name.as_str()))?;
+    }
     drop(lock);
     Ok(())
 }

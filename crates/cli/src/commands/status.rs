@@ -2,7 +2,7 @@
 
 use crate::args::Status;
 use crate::commands::boot;
-use crate::output;
+use crate::{output, sessions};
 use repot_model::{Bytes, Cpus, HintExt, MachineRecord, RuntimeState};
 use repot_runtime::{Dirs, Usage, disk_usage, registry, usage};
 use serde::Serialize;
@@ -21,6 +21,9 @@ pub(crate) fn run(args: &Status) -> anyhow::Result<u8> {
     let dirs = Dirs::from_env();
     registry::collect_garbage(&dirs)?;
     let name = &args.name;
+    if registry::foreign(&dirs, name).is_some() {
+        sessions::state(&dirs, name)?;
+    }
     let record = registry::record(&dirs, name)?;
     let running = registry::running(&dirs, name);
     if record.is_none() && running.is_none() {

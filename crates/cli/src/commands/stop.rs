@@ -15,7 +15,7 @@ pub(crate) fn run(args: &Stop) -> anyhow::Result<u8> {
     let names: Vec<MachineName> = match args.all {
         true => registry::names(&dirs)
             .into_iter()
-            .filter(|name| registry::running(&dirs, name).is_some())
+            .filter(|name| registry::supervised(&dirs, name).is_some())
             .collect(),
         false => args.names.clone(),
     };
@@ -27,7 +27,9 @@ pub(crate) fn run(args: &Stop) -> anyhow::Result<u8> {
 }
 
 fn one(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> anyhow::Result<u8> {
-    sessions::state(dirs, name)?;
+    if registry::supervised(dirs, name).is_none() {
+        sessions::state(dirs, name)?;
+    }
     match power_off(dirs, name, timeout)? {
         Stopped::Clean(_) | Stopped::Restarted => Ok(0),
         Stopped::Killed { why } => {

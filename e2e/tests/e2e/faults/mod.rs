@@ -1,3 +1,4 @@
 //! What goes wrong around a machine: two commands at once, killed processes, things that run out.
 
 mod together;
+mod versions;
