@@ -84,7 +84,10 @@ fn mounts() -> Result<BTreeSet<String>> {
 }
 
 /// Every cgroup of every hierarchy that is mounted where all systems mount them.
-fn cgroups() -> Result<BTreeSet<String>> {
+///
+/// # Errors
+/// They cannot be listed.
+pub fn cgroups() -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     let mut todo = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(dir) = todo.pop() {

@@ -4,9 +4,10 @@
 //! - [`digest`] proves that such a tree is the same to the byte as before;
 //! - [`console`] drives a program on a terminal as a person would, and looks at the screen;
 //! - [`process`] runs a program to its end, with a deadline;
-//! - [`host`] tells whether a test left anything behind on the machine it ran on.
+//! - [`host`] tells whether a test left anything behind on the machine it ran on;
+//! - [`subject`] is repot as the long runs (`repot-soak`, `repot-density`) drive it.
 //!
-//! The kit knows nothing of repot itself. It never sleeps: it waits for events, with a
+//! The kit knows repot as a program only. It never sleeps: it waits for events, with a
 //! deadline, and says what it saw when the deadline passes.
 #![forbid(unsafe_code)]
 
@@ -14,4 +15,5 @@ pub mod console;
 pub mod digest;
 pub mod host;
 pub mod process;
+pub mod subject;
 pub mod trees;

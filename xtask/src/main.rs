@@ -6,6 +6,7 @@
 //! them where repot is installed, and they are not committed.
 //! `old-kernels [--short] [--set CALLS]... [TEST...]`: the end-to-end tests with system calls hidden, as on older kernels.
 //! `without CALLS -- PROGRAM ARGS`: a program with system calls hidden.
+//! `soak [--rounds N] [--seed S] [--seconds T]`: kills repot's processes at random moments and looks what is left.
 //! `ci`: everything that is checked besides the tests.
 #![forbid(unsafe_code)]
 #![allow(
@@ -16,6 +17,7 @@
 
 mod deps;
 mod lists;
+mod long;
 mod old_kernels;
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +25,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "usage: cargo xtask check-deps | gen [--check] | ci\n       \
-    cargo xtask old-kernels [--short] [--set CALLS]... [TEST...] | without CALLS -- PROGRAM ARGS";
+    cargo xtask old-kernels [--short] [--set CALLS]... [TEST...] | without CALLS -- PROGRAM ARGS\n       \
+    cargo xtask soak [--rounds N] [--seed S] [--seconds T]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         ["gen", "--check"] => lists::generate(root(), lists::Mode::Check),
         ["old-kernels", args @ ..] => old_kernels::run(args),
         ["without", calls, "--", program @ ..] => old_kernels::without(calls, program),
+        ["soak", args @ ..] => long::run("repot-soak", args),
         ["ci"] => ci(),
         _ => {
             eprintln!("{USAGE}");
