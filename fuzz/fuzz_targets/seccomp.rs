@@ -9,7 +9,10 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let printed = serde_json::to_vec(&profile).expect("a profile can be printed");
-    assert_eq!(parse_profile(&printed).expect("what was printed can be read"), profile);
+    assert_eq!(
+        parse_profile(&printed).expect("what was printed can be read"),
+        profile
+    );
     // Too long a profile is refused; nothing else is.
     let _ = check_profile(&profile);
 });

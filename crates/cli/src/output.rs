@@ -79,56 +79,6 @@ fn harmless(text: &str) -> String {
         .collect()
 }
 
-/// Console output of the past, fit to be shown again: text, line breaks and colours. Other escape sequences are left out: a
-/// terminal would answer queries among them, and the answer would end up as keys at the login prompt.
-pub(crate) fn replay(log: &[u8]) -> Vec<u8> {
-    let mut shown = Vec::with_capacity(log.len());
-    let mut rest = log;
-    while let Some((first, after)) = rest.split_first() {
-        if *first != 0x1b {
-            if matches!(first, b'\n' | b'\r' | b'\t' | 0x08 | b' '..=0x7e | 0x80..) {
-                shown.push(*first);
-            }
-            rest = after;
-            continue;
-        }
-        let length = escape_length(rest);
-        // Select Graphic Rendition (ECMA-48, 8.3.117).
-        if rest[..length].starts_with(b"\x1b[") && rest[..length].ends_with(b"m") {
-            shown.extend_from_slice(&rest[..length]);
-        }
-        rest = &rest[length..];
-    }
-    shown
-}
-
-/// Bytes of the escape sequence at the start of `bytes`.
-fn escape_length(bytes: &[u8]) -> usize {
-    let end = |found: Option<usize>| found.map_or(bytes.len(), |at| at + 1);
-    match bytes.get(1) {
-        Some(b'[') => end(bytes
-            .iter()
-            .skip(2)
-            .position(|byte| (0x40..=0x7e).contains(byte))
-            .map(|at| at + 2)),
-        Some(b']' | b'P' | b'X' | b'^' | b'_') => {
-            let bell = bytes.iter().position(|byte| *byte == 0x07);
-            let string_end = bytes
-                .windows(2)
-                .skip(1)
-                .position(|pair| pair == b"\x1b\\")
-                .map(|at| at + 2);
-            end(match (bell, string_end) {
-                (Some(bell), Some(string_end)) => Some(bell.min(string_end)),
-                (bell, string_end) => bell.or(string_end),
-            })
-        }
-        Some(b' '..=b'/') => bytes.len().min(3),
-        Some(_) => 2,
-        None => 1,
-    }
-}
-
 fn own_failure(error: &anyhow::Error) -> u8 {
     let errno =
         error
@@ -199,13 +149,6 @@ pub(crate) fn of_limit(used: impl std::fmt::Display, limit: Option<impl ToString
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn replays_ask_nothing() {
-        let log = b"\x1b[1;32mok\x1b[0m \x1b[6n\x1b]0;title\x07\x1b]3008;x\x1b\\\x1b[!p\x1bP$q\x1b\\\x1b(Bvm login: \x1b[";
-        assert_eq!(replay(log), b"\x1b[1;32mok\x1b[0m vm login: ");
-        assert_eq!(replay("grüß\n".as_bytes()), "grüß\n".as_bytes());
-    }
 
     #[test]
     fn numbers_for_people() {

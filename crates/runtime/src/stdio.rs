@@ -2,6 +2,7 @@
 //! pipes in place of terminals, pumped by this process.
 
 use crate::error::{At, Result};
+use crate::screen::Screen;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -34,22 +35,7 @@ pub struct Pump {
     /// The writing side of the program's standard input.
     stdin: Option<OwnedFd>,
     /// The reading sides of its output and error.
-    outputs: Vec<(OwnedFd, Output)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Output {
-    Stdout,
-    Stderr,
-}
-
-impl Output {
-    fn fd(self) -> BorrowedFd<'static> {
-        match self {
-            Self::Stdout => rustix::stdio::stdout(),
-            Self::Stderr => rustix::stdio::stderr(),
-        }
-    }
+    outputs: Vec<(OwnedFd, Screen)>,
 }
 
 impl Pump {
@@ -70,15 +56,18 @@ impl Pump {
         } else {
             duplicate(rustix::stdio::stdin())?
         };
-        let mut output = |which: Output| -> Result<OwnedFd> {
-            if !rustix::termios::isatty(which.fd()) {
-                return duplicate(which.fd());
+        let mut output = |file: BorrowedFd<'static>| -> Result<OwnedFd> {
+            if !rustix::termios::isatty(file) {
+                return duplicate(file);
             }
             let (reader, writer) = pipe()?;
-            pump.outputs.push((reader, which));
+            pump.outputs.push((reader, Screen::of(file)));
             Ok(writer)
         };
-        let (stdout, stderr) = (output(Output::Stdout)?, output(Output::Stderr)?);
+        let (stdout, stderr) = (
+            output(rustix::stdio::stdout())?,
+            output(rustix::stdio::stderr())?,
+        );
         Ok((
             pump,
             Stdio {
@@ -132,7 +121,7 @@ impl Pump {
                 }
             }
             let mut number = 0;
-            self.outputs.retain(|(fd, which)| {
+            self.outputs.retain_mut(|(fd, screen)| {
                 let is_ready = ready[number];
                 number += 1;
                 if !is_ready {
@@ -140,7 +129,7 @@ impl Pump {
                 }
                 match rustix::io::read(fd, &mut buffer) {
                     Ok(0) => false,
-                    Ok(length) => write_all(which.fd(), &buffer[..length]),
+                    Ok(length) => screen.write(&buffer[..length]).is_ok(),
                     Err(errno) => errno == Errno::INTR,
                 }
             });

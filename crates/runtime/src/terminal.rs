@@ -2,6 +2,7 @@
 
 use crate::error::{At, Error, Result};
 use crate::protocol::{self, Event, Request};
+use crate::screen::Screen;
 use crate::start::Connection;
 use repot_model::Status;
 use repot_sys::SignalSet;
@@ -77,8 +78,9 @@ impl RawMode {
 impl Drop for RawMode {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
+            // What was typed for the machine, or answered to it, and not read yet, is not for the shell that comes next.
             let _ =
-                rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, before);
+                rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, before);
         }
     }
 }
@@ -140,10 +142,17 @@ impl Escape {
 /// # Errors
 /// Standard output cannot be written, or polling fails.
 pub fn session(remote: Remote<'_>) -> Result<SessionEnd> {
+    session_after(remote, b"")
+}
+
+/// The same, with something to be shown first.
+fn session_after(remote: Remote<'_>, backlog: &[u8]) -> Result<SessionEnd> {
     let set = SignalSet::of(&[&[WINCH], ENDING].concat());
     repot_sys::block_signals(&set)?;
     let signals = repot_sys::signal_fd(&set)?;
     let raw = RawMode::enter();
+    let mut screen = Screen::of(rustix::stdio::stdout());
+    screen.write(backlog)?;
     send_size(remote);
     let slave = match remote {
         Remote::Console(_) => None,
@@ -153,13 +162,14 @@ pub fn session(remote: Remote<'_>) -> Result<SessionEnd> {
             rustix::pty::ioctl_tiocgptpeer(master, flags).ok()
         }
     };
-    let end = exchange(remote, &signals);
-    drop((raw, slave));
+    let end = exchange(remote, &signals, &mut screen);
+    // The screen first: a terminal may answer what resets it.
+    drop((screen, raw, slave));
     let _ = repot_sys::block_signals(&SignalSet::empty());
     end
 }
 
-fn exchange(remote: Remote<'_>, signals: &OwnedFd) -> Result<SessionEnd> {
+fn exchange(remote: Remote<'_>, signals: &OwnedFd, screen: &mut Screen) -> Result<SessionEnd> {
     let (stdin, mut stdin_open) = (rustix::stdio::stdin(), true);
     let mut escape = Escape::default();
     let mut buffer = vec![0u8; 8192];
@@ -191,7 +201,7 @@ fn exchange(remote: Remote<'_>, signals: &OwnedFd) -> Result<SessionEnd> {
         drop(fds);
         keys.flush(remote);
         if ready[0]
-            && let Some(end) = receive(remote, &mut buffer)?
+            && let Some(end) = receive(remote, &mut buffer, screen)?
         {
             return Ok(end);
         }
@@ -237,18 +247,22 @@ fn poll_in(fd: BorrowedFd<'_>) -> PollFd<'_> {
 }
 
 /// Passes on what came from the machine. `Some`: it was the last.
-fn receive(remote: Remote<'_>, buffer: &mut [u8]) -> Result<Option<SessionEnd>> {
+fn receive(
+    remote: Remote<'_>,
+    buffer: &mut [u8],
+    screen: &mut Screen,
+) -> Result<Option<SessionEnd>> {
     match remote {
         Remote::Pty { master, .. } => match rustix::io::read(master, &mut *buffer) {
             // EIO: the last slave was closed (pty(7)).
             Ok(0) | Err(Errno::IO) => return Ok(Some(SessionEnd::Closed)),
-            Ok(length) => write_out(&buffer[..length])?,
+            Ok(length) => screen.write(&buffer[..length])?,
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(errno) => return Err(errno).at("reading from", "the machine's terminal"),
         },
         Remote::Console(connection) => match protocol::next_event(connection.socket()) {
             Ok(None) => return Ok(Some(SessionEnd::Closed)),
-            Ok(Some(Event::Output(bytes))) => write_out(&bytes)?,
+            Ok(Some(Event::Output(bytes))) => screen.write(&bytes)?,
             Ok(Some(Event::Ended(status))) => return Ok(Some(SessionEnd::Ended(status))),
             Ok(Some(Event::Failed(why))) => return Err(Error::Supervisor(why)),
             Ok(Some(Event::Started | Event::Ready(_) | Event::Rebooting)) => {}
@@ -256,25 +270,6 @@ fn receive(remote: Remote<'_>, buffer: &mut [u8]) -> Result<Option<SessionEnd>> 
         },
     }
     Ok(None)
-}
-
-fn write_out(mut bytes: &[u8]) -> Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(rustix::stdio::stdout(), bytes) {
-            Ok(length) => bytes = &bytes[length..],
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                let mut fds = [PollFd::from_borrowed_fd(
-                    rustix::stdio::stdout(),
-                    PollFlags::OUT,
-                )];
-                rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
-                    .at("waiting for", "standard output")?;
-            }
-            Err(errno) => return Err(errno).at("writing to", "standard output"),
-        }
-    }
-    Ok(())
 }
 
 /// Keys that the machine's terminal has not taken yet: a program that does not read must not keep its user from detaching.
@@ -345,8 +340,7 @@ fn send_size(remote: Remote<'_>) {
 /// The supervisor has gone.
 pub fn attach(connection: &Connection, backlog: &[u8]) -> Result<SessionEnd> {
     connection.send(&Request::Attach)?;
-    write_out(backlog)?;
-    session(Remote::Console(connection))
+    session_after(Remote::Console(connection), backlog)
 }
 
 /// Shows the console without typing on it, until the machine ends or a signal comes.
@@ -356,8 +350,9 @@ pub fn attach(connection: &Connection, backlog: &[u8]) -> Result<SessionEnd> {
 pub fn follow(connection: &Connection) -> Result<SessionEnd> {
     connection.send(&Request::Attach)?;
     let mut buffer = vec![0u8; 8192];
+    let mut screen = Screen::of_log(rustix::stdio::stdout());
     loop {
-        if let Some(end) = receive(Remote::Console(connection), &mut buffer)? {
+        if let Some(end) = receive(Remote::Console(connection), &mut buffer, &mut screen)? {
             return Ok(end);
         }
     }

@@ -1,7 +1,8 @@
 //! `repot attach`: the console of a running machine, beginning with what is on it.
 
 use crate::args::Attach;
-use crate::{commands, output, sessions};
+use crate::{commands, sessions};
+use repot_runtime::escapes::replay;
 use repot_runtime::{Connection, Dirs, attach};
 
 /// How much of the console's past is shown: about a screen.
@@ -23,6 +24,6 @@ pub(crate) fn run(args: &Attach) -> anyhow::Result<u8> {
             .position(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1)
     };
-    let end = attach(&connection, &output::replay(&backlog[line..]))?;
+    let end = attach(&connection, &replay(&backlog[line..]))?;
     Ok(commands::boot::after(&args.name, end))
 }

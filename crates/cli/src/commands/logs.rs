@@ -4,6 +4,7 @@ use crate::args::Logs;
 use crate::output;
 use anyhow::anyhow;
 use repot_model::{BootSpec, HintExt, Overlay};
+use repot_runtime::escapes::replay;
 use repot_runtime::{Connection, Dirs, SessionEnd, follow, registry};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &Logs) -> anyhow::Result<u8> {
     }
     let shown = tail(&log, args.lines);
     if std::io::stdout().is_terminal() {
-        output::raw(&output::replay(shown));
+        output::raw(&replay(shown));
     } else {
         output::raw(shown);
     }

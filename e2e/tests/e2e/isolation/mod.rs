@@ -1,6 +1,7 @@
 //! What a machine must not be able to do to its host, and what its end must not leave there.
 
 mod options;
+mod terminal;
 
 use std::fs;
 use std::path::Path;
