@@ -201,6 +201,8 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         mapping,
     } = start;
     let name = &record.name;
+    // Before anything is made that a refusal would leave behind.
+    let limits = limits::of(record)?;
     let overlay = match (writes.ephemeral, writes.in_place) {
         (true, _) => Overlay::Ephemeral,
         (_, true) => Overlay::InPlace,
@@ -243,7 +245,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         overlay,
         cgroup_path: registry::cgroup_path(dirs, name),
         idmap,
-        limits: limits::of(record)?,
+        limits,
         lxcfs: lxcfs_files(),
         network,
         binds: binds(environment)?,

@@ -11,6 +11,7 @@ mod faults;
 mod hostile;
 mod isolation;
 mod life;
+mod limits;
 mod quickstart;
 mod run;
 mod sandbox;
