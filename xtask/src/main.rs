@@ -7,6 +7,7 @@
 //! `old-kernels [--short] [--set CALLS]... [TEST...]`: the end-to-end tests with system calls hidden, as on older kernels.
 //! `without CALLS -- PROGRAM ARGS`: a program with system calls hidden.
 //! `soak [--rounds N] [--seed S] [--seconds T]`: kills repot's processes at random moments and looks what is left.
+//! `density [--busybox N] [--systemd M] [--out DIR]`: many machines at once.
 //! `ci`: everything that is checked besides the tests.
 #![forbid(unsafe_code)]
 #![allow(
@@ -26,7 +27,8 @@ use std::process::{Command, ExitCode};
 
 const USAGE: &str = "usage: cargo xtask check-deps | gen [--check] | ci\n       \
     cargo xtask old-kernels [--short] [--set CALLS]... [TEST...] | without CALLS -- PROGRAM ARGS\n       \
-    cargo xtask soak [--rounds N] [--seed S] [--seconds T]";
+    cargo xtask soak [--rounds N] [--seed S] [--seconds T]\n       \
+    cargo xtask density [--busybox N] [--systemd M] [--out DIR]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         ["old-kernels", args @ ..] => old_kernels::run(args),
         ["without", calls, "--", program @ ..] => old_kernels::without(calls, program),
         ["soak", args @ ..] => long::run("repot-soak", args),
+        ["density", args @ ..] => long::run("repot-density", args),
         ["ci"] => ci(),
         _ => {
             eprintln!("{USAGE}");
