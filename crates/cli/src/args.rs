@@ -20,7 +20,7 @@ use std::path::PathBuf;
     propagate_version = true
 )]
 #[command(
-    after_help = "Detach from a machine's terminal: ^] three times within a second.\n\nEnvironment: REPOT_DATA_DIR, REPOT_RUN_DIR (where things are kept), REPOT_TERMINAL=raw (a machine's output reaches the terminal unfiltered).\nExit codes: 0 done, 1 findings or forced, 2 usage, 3 failure; run, exec, shell and login pass the program's status through (128+n for a signal) and use 125 to 127 for failures of their own."
+    after_help = "Detach from a machine's terminal: ^] three times within a second.\n\nEnvironment: REPOT_DATA_DIR, REPOT_RUN_DIR (where things are kept), REPOT_TERMINAL=raw (a machine's output reaches the terminal unfiltered), REPOT_LXCFS (where lxcfs is mounted, if not at one of its usual places).\nExit codes: 0 done, 1 findings or forced, 2 usage, 3 failure; run, exec, shell and login pass the program's status through (128+n for a signal) and use 125 to 127 for failures of their own."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
