@@ -108,11 +108,8 @@ pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
         Cloned::Child => {
             drop(ours);
             for file in &cgroups {
-                // A hierarchy where the machine has no cgroup, or one with controllers below it, is left alone.
-                let _ = std::fs::write(
-                    file,
-                    rustix::process::getpid().as_raw_nonzero().get().to_string(),
-                );
+                // "0" is whoever writes it. A hierarchy where the machine hands controllers down is left alone.
+                let _ = rustix::io::write(file, b"0");
             }
             middle(join, &prepared, &namespaces, &theirs)
         }
@@ -122,7 +119,7 @@ pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
             (pid.ok_or_else(gone)?, pidfd)
         }
     };
-    drop((theirs, namespaces));
+    drop((theirs, namespaces, cgroups));
     let mut joined = Joined {
         pid,
         pidfd,

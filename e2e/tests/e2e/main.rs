@@ -9,6 +9,7 @@
 mod boot;
 mod faults;
 mod hostile;
+mod hosts;
 mod isolation;
 mod life;
 mod limits;

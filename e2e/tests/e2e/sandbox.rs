@@ -27,6 +27,7 @@ pub struct Sandbox {
     before: HostState,
     bases: Vec<(PathBuf, String)>,
     machines: AtomicU32,
+    around: Vec<String>,
     is_checked: bool,
 }
 
@@ -49,6 +50,7 @@ impl Sandbox {
             before: HostState::capture()?,
             bases: Vec::new(),
             machines: AtomicU32::new(0),
+            around: Vec::new(),
             is_checked: false,
         })
     }
@@ -107,9 +109,24 @@ impl Sandbox {
         utf8(&path)
     }
 
+    /// Has `repot` started by this shell script, in a mount namespace of its own: on another kind of host.
+    pub fn on_a_host(&mut self, script: &str) {
+        let script = format!("{script} && exec \"$@\"");
+        let around = ["unshare", "--mount", "--propagation", "private", "sh", "-c"];
+        self.around = around.map(str::to_owned).to_vec();
+        self.around.extend([script, "sh".to_owned()]);
+    }
+
     /// `repot` with these arguments, not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Command> {
-        let mut command = Command::new(binary()?);
+        let mut command = match self.around.split_first() {
+            None => Command::new(binary()?),
+            Some((program, before)) => {
+                let mut command = Command::new(program);
+                command.args(before).arg(binary()?);
+                command
+            }
+        };
         command
             .args(args)
             .env("REPOT_DATA_DIR", self.data())

@@ -279,15 +279,7 @@ mod tests {
         for file in files {
             fs::write(root.join("m").join(file), "").unwrap();
         }
-        Hierarchy {
-            root,
-            is_v2: options.is_none(),
-            options: options
-                .unwrap_or("rw")
-                .split(',')
-                .map(str::to_owned)
-                .collect(),
-        }
+        Hierarchy::at(root, options.is_none(), options.unwrap_or("rw"))
     }
 
     fn read(hierarchy: &Hierarchy, file: &str) -> String {

@@ -20,10 +20,10 @@ pub use usage::{Usage, disk_usage, usage};
 use crate::error::{At, Result};
 use hierarchies::{Hierarchy, mount_privately, mounted};
 use removal::remove;
-use repot_model::{BootSpec, CgroupVersion, IdMap};
+use repot_model::{BootSpec, IdMap};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// The cgroups of one machine.
@@ -31,8 +31,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct MachineCgroups {
     /// The machine's place in each hierarchy; first the one that the machine itself sees.
     places: Vec<Place>,
-    /// Private mounts that `places` go through.
-    _mounts: Vec<OwnedFd>,
+    /// What `places` are in: private mounts last as long as these.
+    _hierarchies: Vec<Hierarchy>,
     /// Limits that nobody asked for and that are not kept.
     pub(crate) warnings: Vec<String>,
 }
@@ -88,26 +88,14 @@ impl MachineCgroups {
     /// The hierarchy that the machine needs can neither be found nor mounted, or not be written; a limit cannot be kept.
     pub(crate) fn create(spec: &BootSpec) -> Result<Self> {
         let plan = &spec.cgroup;
-        let mounted = mounted()?;
-        let mut mounts = Vec::new();
-        let wanted = |hierarchy: &Hierarchy| match plan.version {
-            CgroupVersion::V2 => hierarchy.is_v2,
-            CgroupVersion::V1Systemd => hierarchy
-                .options
-                .iter()
-                .any(|option| option == "name=systemd"),
-        };
+        let mut mounted = mounted()?;
+        let wanted = |hierarchy: &Hierarchy| hierarchy.is_of(plan.version);
         let own_hierarchy = match mounted.iter().find(|hierarchy| wanted(hierarchy)) {
             Some(hierarchy) => hierarchy.clone(),
             None => {
-                let mount = mount_privately(plan.version)?;
-                let root = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
-                mounts.push(mount);
-                Hierarchy {
-                    root,
-                    is_v2: plan.version == CgroupVersion::V2,
-                    options: Vec::new(),
-                }
+                let hierarchy = mount_privately(plan.version)?;
+                mounted.push(hierarchy.clone());
+                hierarchy
             }
         };
         let own = make_all(&own_hierarchy, Path::new(&plan.path))?;
@@ -133,10 +121,12 @@ impl MachineCgroups {
         }
         let mut cgroups = Self {
             places,
-            _mounts: mounts,
             warnings: Vec::new(),
+            _hierarchies: Vec::new(),
         };
-        if let Err(error) = cgroups.limit(spec, &mounted) {
+        let limited = cgroups.limit(spec, &mounted);
+        cgroups._hierarchies = mounted;
+        if let Err(error) = limited {
             let _ = cgroups.remove();
             return Err(error);
         }

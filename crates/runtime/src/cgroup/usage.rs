@@ -118,11 +118,7 @@ mod tests {
             for (file, content) in files {
                 fs::write(root.join("m").join(file), content).unwrap();
             }
-            Hierarchy {
-                root,
-                is_v2,
-                options: Vec::new(),
-            }
+            Hierarchy::at(root, is_v2, "")
         };
         let v2 = hierarchy(
             "v2",
