@@ -114,8 +114,14 @@ impl Event {
 
 /// Sends a packet without waiting. A reader that does not keep up loses packets instead of stopping the machine.
 pub(crate) fn post(socket: impl AsFd, packet: &[u8]) -> std::result::Result<(), Errno> {
+    offer(socket, packet).map(drop)
+}
+
+/// Sends a packet if the reader keeps up; else `false`.
+pub(crate) fn offer(socket: impl AsFd, packet: &[u8]) -> std::result::Result<bool, Errno> {
     match rustix::net::send(socket, packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-        Ok(_) | Err(Errno::AGAIN) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(Errno::AGAIN) => Ok(false),
         Err(errno) => Err(errno),
     }
 }

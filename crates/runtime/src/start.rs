@@ -144,11 +144,16 @@ impl Connection {
         &self.socket
     }
 
-    pub(crate) fn send(&self, request: &Request) -> Result<()> {
-        match protocol::post(&self.socket, &request.encode()) {
+    /// Sends a request unless the supervisor has too many to read: `false`.
+    pub(crate) fn offer(&self, request: &Request) -> Result<bool> {
+        match protocol::offer(&self.socket, &request.encode()) {
             Err(Errno::PIPE | Errno::CONNRESET) => Err(Error::SupervisorGone),
             result => result.at("talking to", "the supervisor"),
         }
+    }
+
+    pub(crate) fn send(&self, request: &Request) -> Result<()> {
+        self.offer(request).map(drop)
     }
 
     /// Announces that the init is being asked to power off or to reboot.

@@ -192,9 +192,10 @@ fn exchange(remote: Remote<'_>, signals: &OwnedFd, screen: &mut Screen) -> Resul
         }
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
             .at("waiting for", "the terminal")?;
+        // That it could be written to is no reason to read, which may wait.
         let is_ready = |at: usize| {
             fds.get(at)
-                .is_some_and(|fd: &PollFd<'_>| !fd.revents().is_empty())
+                .is_some_and(|fd: &PollFd<'_>| !(fd.revents() - PollFlags::OUT).is_empty())
         };
         let ready = [is_ready(0), is_ready(1), is_ready(others)];
         let is_over = others > 2 && is_ready(2);
@@ -272,8 +273,9 @@ fn receive(
     Ok(None)
 }
 
-/// Keys that the machine's terminal has not taken yet: a program that does not read must not keep its user from detaching.
-/// The supervisor keeps those for the console itself.
+/// Keys that the machine's terminal, or the supervisor, has not taken yet: a program that does not read must not keep its user
+/// from detaching. Whoever holds them takes no more in while they are full, so that a paste of any length waits where it comes
+/// from.
 #[derive(Debug, Default)]
 pub(crate) struct PendingKeys(Vec<u8>);
 
@@ -296,23 +298,31 @@ impl PendingKeys {
     fn send(&mut self, remote: Remote<'_>, keys: &[u8]) {
         match remote {
             Remote::Console(connection) => {
-                // A failure shows up as the end of the other direction.
-                let _ = connection.send(&Request::Input(keys.to_vec()));
+                self.0.extend_from_slice(keys);
+                self.offer(connection);
             }
             Remote::Pty { master, .. } => self.write(master, keys),
         }
     }
 
     fn flush(&mut self, remote: Remote<'_>) {
-        if let Remote::Pty { master, .. } = remote {
-            self.write(master, &[]);
+        self.send(remote, &[]);
+    }
+
+    fn offer(&mut self, connection: &Connection) {
+        while !self.0.is_empty() {
+            let packet = &self.0[..self.0.len().min(protocol::PACKET - 1)];
+            match connection.offer(&Request::Input(packet.to_vec())) {
+                Ok(true) => drop(self.0.drain(..packet.len())),
+                // A failure shows up as the end of the other direction.
+                Ok(false) | Err(_) => break,
+            }
         }
     }
 
-    /// Writes what there is and these, as far as the terminal takes them. What is over the limit is lost.
+    /// Writes what there is and these, as far as the terminal takes them.
     pub(crate) fn write(&mut self, master: &OwnedFd, keys: &[u8]) {
-        self.0
-            .extend_from_slice(&keys[..keys.len().min(Self::LIMIT.saturating_sub(self.0.len()))]);
+        self.0.extend_from_slice(keys);
         while !self.0.is_empty() {
             match rustix::io::write(master, &self.0) {
                 Ok(length) => drop(self.0.drain(..length)),

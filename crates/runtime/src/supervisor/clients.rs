@@ -3,8 +3,9 @@
 use super::Supervisor;
 use crate::protocol::{self, Event, PACKET, Request};
 use repot_model::MachineState;
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// A command that is connected.
 #[derive(Debug)]
@@ -12,8 +13,22 @@ pub(super) struct Client {
     pub(super) socket: OwnedFd,
     pub(super) is_attached: bool,
     pub(super) awaits_ready: bool,
+    /// It has sent keys.
+    pub(super) has_typed: bool,
     /// It has announced a stop or a reboot.
     pub(super) has_announced: bool,
+}
+
+impl Client {
+    /// For poll(2). While the console takes no keys (`is_full`), those of this client wait with it; that it has gone is noticed
+    /// all the same.
+    pub(super) fn poll(&self, is_full: bool) -> PollFd<'_> {
+        let events = match self.has_typed && is_full {
+            true => PollFlags::empty(),
+            false => PollFlags::IN,
+        };
+        PollFd::from_borrowed_fd(self.socket.as_fd(), events)
+    }
 }
 
 impl Supervisor<'_> {
@@ -34,6 +49,7 @@ impl Supervisor<'_> {
                 socket,
                 is_attached: false,
                 awaits_ready: false,
+                has_typed: false,
                 has_announced: false,
             });
         }
@@ -56,6 +72,7 @@ impl Supervisor<'_> {
         match Request::decode(&packet[..length]) {
             Some(Request::Attach) => client.is_attached = true,
             Some(Request::Input(bytes)) => {
+                client.has_typed = true;
                 if let Some(console) = self.consoles.first_mut() {
                     console.write(&bytes);
                 }

@@ -61,6 +61,11 @@ impl Console {
         }
     }
 
+    /// Whether it has so many keys to pass on that it should be given no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.keys.is_full()
+    }
+
     /// Passes keys on, and those that were not taken before.
     pub(super) fn write(&mut self, keys: &[u8]) {
         self.keys.write(&self.master, keys);

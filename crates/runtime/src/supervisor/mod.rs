@@ -58,6 +58,7 @@ pub fn supervise(dirs: &Dirs, spec: BootSpec, locks: Vec<OwnedFd>, starter: Owne
                 // It will show the console or wait; what comes before it asks must not be lost.
                 is_attached: true,
                 awaits_ready: false,
+                has_typed: false,
                 has_announced: false,
             });
             supervisor.broadcast(&Event::Started, |_| true);
@@ -205,7 +206,8 @@ impl<'a> Supervisor<'a> {
             ];
             let stand_in = &self.signals;
             fds.extend(self.consoles.iter().map(|console| console.poll(stand_in)));
-            fds.extend(self.clients.iter().map(|client| poll_in(&client.socket)));
+            let is_full = self.consoles.first().is_some_and(Console::is_full);
+            fds.extend(self.clients.iter().map(|client| client.poll(is_full)));
             fds.push(self.oom.poll(stand_in));
             if timeout.is_none() && self.is_heavy {
                 // From here on it waits, for days maybe, and with many others like it.
