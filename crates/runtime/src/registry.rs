@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// How a machine last ended: `machines/NAME/last.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,18 +63,28 @@ pub fn make_private_dir(path: &Path) -> Result<()> {
         .at("creating", path)
 }
 
+/// How long a machine is waited for that somebody holds without running it: a supervisor that is about to end, a command that
+/// looks for what crashes have left.
+const DYING: Duration = Duration::from_secs(3);
+
 /// Claims a machine, and removes what a crash has left of it.
 ///
 /// # Errors
 /// [`Error::AlreadyRunning`] or [`Error::Busy`] when somebody else has it.
 pub fn lock(dirs: &Dirs, name: &MachineName) -> Result<MachineLock> {
-    match try_lock(dirs, name)? {
-        Some(lock) => {
+    let deadline = Instant::now() + DYING;
+    loop {
+        if let Some(lock) = try_lock(dirs, name)? {
             sweep(dirs, name)?;
-            Ok(lock)
+            return Ok(lock);
         }
-        None if supervised(dirs, name).is_some() => Err(Error::AlreadyRunning(name.clone())),
-        None => Err(Error::Busy(name.clone())),
+        if supervised(dirs, name).is_some() {
+            return Err(Error::AlreadyRunning(name.clone()));
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Busy(name.clone()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -148,9 +148,10 @@ impl Rounds {
     fn settle(&self, name: &str) -> Result<()> {
         let mut row = None;
         process::until("the supervisor has said or ended", DYING, || {
+            // Before the command that is to clean up: a process that is dying still has its locks.
+            let workers = self.subject.workers(name, None)?;
             row = self.subject.list()?.remove(name);
             let is_up = row.as_ref().is_some_and(|row| row["state"] != "stopped");
-            let workers = self.subject.workers(name, None)?;
             Ok(is_up || workers.is_empty())
         })
         .with_context(|| format!("{:?}", self.subject.workers(name, None)))?;
