@@ -9,10 +9,11 @@ use repot_model::{
     Policy, RECORD_VERSION, TmpfsMount,
 };
 use repot_rootfs::RootRead;
+use repot_runtime::idmap::{self, MountKind};
 use repot_runtime::plan::{Payload, Request, plan};
 use repot_runtime::registry::{self, MachineLock};
-use repot_runtime::{Dirs, idmap, lxcfs_files};
-use std::path::{Path, PathBuf};
+use repot_runtime::{Dirs, lxcfs_files};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A machine that may be started: its record, and whether that is new.
@@ -231,7 +232,22 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
             layers.push(layer);
         }
     }
-    let idmap = choose_idmap(lock, record, &layers, &overlay, environment.userns, mapping)?;
+    let binds = binds(environment)?;
+    // What has to be ID-mapped. Not all is made yet on a dry run; it will lie on the file system of the state directory.
+    let trees = std::iter::once(&record.base).chain(&layers);
+    let mut mounts: Vec<(&Path, MountKind)> = trees
+        .map(|path| (path.as_path(), MountKind::Layer))
+        .collect();
+    if let Overlay::Kept { dir } = &overlay {
+        mounts.push((dir, MountKind::Layer));
+    }
+    mounts.retain(|(path, _)| path.exists());
+    mounts.extend(
+        binds
+            .iter()
+            .map(|bind| (bind.host_path.as_path(), MountKind::Bind)),
+    );
+    let idmap = choose_idmap(lock, &record.name, &mounts, environment.userns, mapping)?;
     policy::check(&record.policy, &idmap)?;
     let network = match environment.network {
         NetworkArg::None => Network::None,
@@ -248,7 +264,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         limits,
         lxcfs: lxcfs_files(),
         network,
-        binds: binds(environment)?,
+        binds,
         tmpfs: environment
             .tmpfs
             .iter()
@@ -272,9 +288,8 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
 
 fn choose_idmap(
     lock: Option<&mut MachineLock>,
-    record: &MachineRecord,
-    layers: &[PathBuf],
-    overlay: &Overlay,
+    name: &MachineName,
+    mounts: &[(&Path, MountKind)],
     wish: UserNamespace,
     mapping: Mapping,
 ) -> anyhow::Result<IdMap> {
@@ -284,24 +299,13 @@ fn choose_idmap(
         });
     }
     let idmap = match lock {
-        Some(lock) => lock.claim_ids(&record.name)?,
-        None => idmap::choose(&record.name)?,
+        Some(lock) => lock.claim_ids(name)?,
+        None => idmap::choose(name)?,
     };
     if mapping == Mapping::Assumed {
         return Ok(idmap);
     }
-    let mut paths: Vec<&Path> = vec![&record.base];
-    // Not made yet on a dry run; they lie on the same file system as the state directory.
-    paths.extend(
-        layers
-            .iter()
-            .map(PathBuf::as_path)
-            .filter(|path| path.exists()),
-    );
-    if let Overlay::Kept { dir } = overlay {
-        paths.extend(dir.exists().then_some(dir.as_path()));
-    }
-    match idmap::probe(&idmap, &paths) {
+    match idmap::probe(&idmap, mounts) {
         Ok(()) => Ok(idmap),
         Err(reason) if wish == UserNamespace::Auto => Ok(IdMap::Host { reason }),
         Err(reason) => bail!("no user namespace is possible: {reason}"),

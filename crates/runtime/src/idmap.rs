@@ -219,11 +219,12 @@ pub(crate) fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
     rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at("opening", path)
 }
 
-/// Tries whether a user namespace can be made and whether the file system of each path can be ID-mapped.
+/// Tries whether a user namespace can be made and whether each of these mounts can be ID-mapped, as the start will do it.
+/// Whether overlayfs takes mapped layers is not tried but known: from Linux 5.19 on.
 ///
 /// # Errors
 /// The reason, in words for the user, why a machine on these paths has to run without a user namespace.
-pub fn probe(idmap: &IdMap, paths: &[&Path]) -> std::result::Result<(), String> {
+pub fn probe(idmap: &IdMap, mounts: &[(&Path, MountKind)]) -> std::result::Result<(), String> {
     if kernel_version() < (5, 19) {
         return Err("overlayfs above ID-mapped layers needs Linux 5.19".into());
     }
@@ -240,7 +241,7 @@ pub fn probe(idmap: &IdMap, paths: &[&Path]) -> std::result::Result<(), String> 
         }
         Cloned::Parent { pid, .. } => pid,
     };
-    let result = probe_in(pid, idmap, paths);
+    let result = probe_in(pid, idmap, mounts);
     drop(theirs);
     drop(ours);
     if let Some(pid) = rustix::process::Pid::from_raw(pid) {
@@ -260,7 +261,11 @@ pub(crate) fn kernel_version() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn probe_in(pid: i32, idmap: &IdMap, paths: &[&Path]) -> std::result::Result<(), String> {
+fn probe_in(
+    pid: i32,
+    idmap: &IdMap,
+    mounts: &[(&Path, MountKind)],
+) -> std::result::Result<(), String> {
     let Some(line) = map_line(idmap) else {
         return Ok(());
     };
@@ -272,10 +277,12 @@ fn probe_in(pid: i32, idmap: &IdMap, paths: &[&Path]) -> std::result::Result<(),
         return Ok(());
     }
     let userns = user_namespace_of(pid).map_err(|error| error.to_string())?;
-    for path in paths {
-        detached_mount(path, Some(userns.as_fd()), true, MountKind::Layer).map_err(|error| {
+    for (path, kind) in mounts {
+        detached_mount(path, Some(userns.as_fd()), true, *kind).map_err(|error| {
+            let cause = std::error::Error::source(&error)
+                .map_or_else(|| error.to_string(), ToString::to_string);
             format!(
-                "the file system of {} cannot be ID-mapped ({error})",
+                "the file system of {} cannot be ID-mapped ({cause})",
                 path.display()
             )
         })?;

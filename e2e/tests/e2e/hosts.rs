@@ -1,4 +1,4 @@
-//! Hosts that are unlike this one: other cgroup hierarchies. Each command of repot sees them in a mount namespace of its
+//! Hosts that are unlike this one: other cgroup hierarchies, other file systems. Each command of repot sees them in a mount namespace of its
 //! own, so nothing changes for others here.
 
 use anyhow::{Result, ensure};
@@ -6,7 +6,7 @@ use repot_e2e::process;
 use repot_e2e::trees::Tree;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::sandbox::{SHORT, Sandbox};
+use crate::sandbox::{SHORT, Sandbox, utf8};
 
 /// Nothing mounted but cgroup2, as systemd has it since version 256.
 const PURE_V2: &str = "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup";
@@ -59,4 +59,41 @@ fn cgroup2_alone() -> Result<()> {
 #[test]
 fn cgroup1_alone() -> Result<()> {
     lives(PURE_V1, "bookworm-systemd", "cgroup2")
+}
+
+/// A file system that cannot be ID-mapped, as overlayfs itself is: with a tree or a bind on it there is no user namespace, and
+/// that is said; with `--userns yes` there is no machine.
+#[test]
+fn file_systems_without_id_mapping() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    let tree = sandbox.base(Tree::named("bookworm-busybox")?)?;
+    let (point, empty) = (sandbox.dir().join("overlay"), sandbox.dir().join("empty"));
+    std::fs::create_dir(&point)?;
+    std::fs::create_dir(&empty)?;
+    let (point, empty) = (utf8(&point)?, utf8(&empty)?);
+    sandbox.on_a_host(&format!(
+        "mount -t overlay -o lowerdir={tree}:{empty} overlay {point}"
+    ));
+    let bind = format!("{point}:/mnt");
+    let sources: [&[&str]; 2] = [&[&point], &["--bind", &bind, &tree]];
+    for source in sources {
+        let run = |before: &[&str], command: &[&str], code| {
+            sandbox.expect(&[before, source, command].concat(), code)
+        };
+        let done = run(&["run"], &["cat", "/proc/self/uid_map"], 0)?;
+        let map = done.out();
+        ensure!(
+            map.split_whitespace().eq(["0", "0", "4294967295"]),
+            "{done}"
+        );
+        let name = sandbox.name();
+        run(&["boot", "-d", "-n", &name], &[], 0)?;
+        let decisions = sandbox.status(&name)?["running"]["spec"]["decisions"].to_string();
+        let said = format!("the file system of {point} cannot be ID-mapped (Invalid argument");
+        ensure!(decisions.contains(&said), "{decisions}");
+        sandbox.ok(&["rm", "-f", &name])?;
+        let refused = run(&["run", "--userns", "yes"], &["true"], 125)?;
+        ensure!(refused.err().contains(&point), "{refused}");
+    }
+    sandbox.finish()
 }
