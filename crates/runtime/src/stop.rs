@@ -40,7 +40,7 @@ pub fn power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> 
     }
     match ask_to_power_off(dirs, name, timeout) {
         Err(Error::SupervisorGone) => {
-            registry::collect_garbage(dirs)?;
+            clean_up(dirs, name)?;
             Ok(Stopped::Killed {
                 why: "its supervisor was killed, and the machine with it".into(),
             })
@@ -133,7 +133,16 @@ pub fn kill(dirs: &Dirs, name: &MachineName, signal: Signal) -> Result<()> {
         let _ = connection.announce_stop(false);
     }
     end::signal(name, &header, signal)?;
-    registry::collect_garbage(dirs)
+    clean_up(dirs, name)
+}
+
+/// Waits until what was killed has let go of the machine, and removes what is left.
+fn clean_up(dirs: &Dirs, name: &MachineName) -> Result<()> {
+    match registry::lock(dirs, name) {
+        // Another command has started it again.
+        Ok(_) | Err(Error::AlreadyRunning(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Sends a signal to a machine's PID 1.
