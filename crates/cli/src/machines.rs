@@ -213,6 +213,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
     };
     if make && let Overlay::Kept { dir } = &overlay {
         registry::make_private_dir(dir)?;
+        check_writes(dir)?;
     }
     let adaptations = adapt::edits(root, facts, environment, &payload)?;
     let mut layers = Vec::new();
@@ -284,6 +285,23 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
     }
     spec.decisions.extend(notes);
     Ok(spec)
+}
+
+/// Refuses a place for writes that the kernel would refuse with nothing but EINVAL: in a machine or another container, the
+/// state directory is on an overlay itself.
+fn check_writes(dir: &Path) -> anyhow::Result<()> {
+    /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
+    const OVERLAY: u32 = 0x794c_7630;
+    let on = rustix::fs::statfs(dir).with_context(|| format!("looking at {}", dir.display()))?;
+    if u32::try_from(on.f_type) != Ok(OVERLAY) {
+        return Ok(());
+    }
+    Err(anyhow::anyhow!(
+        "{} is on an overlay, which cannot take the writes of another one",
+        dir.display()
+    ))
+    .hint("--ephemeral keeps writes in memory; REPOT_DATA_DIR may name a directory on another file system, such as a tmpfs")
+    .map_err(Into::into)
 }
 
 fn choose_idmap(

@@ -5,6 +5,7 @@ use crate::cgroup::{Entrances, MachineCgroups};
 use crate::device;
 use crate::error::{At, Error, Result};
 use crate::idmap::{self, MountKind};
+use crate::nesting;
 use crate::stdio::Stdio;
 use crate::step::{self, Context, Inputs, Report, Step};
 use repot_model::{BootSpec, IdMap, Network, Overlay, Pid1};
@@ -104,6 +105,25 @@ pub(crate) fn launch(
     prepared: &Prepared,
     cgroups: &MachineCgroups,
 ) -> Result<Launched> {
+    match try_launch(spec, prepared, cgroups) {
+        // In a machine: `/proc` may not be mounted below one that is covered. Looked at only then, since it takes time.
+        Err(Error::Step {
+            errno: Errno::PERM,
+            index,
+            step,
+        }) => match nesting::uncover_proc() {
+            Ok(true) => try_launch(spec, prepared, cgroups),
+            Ok(false) | Err(_) => Err(Error::Step {
+                errno: Errno::PERM,
+                index,
+                step,
+            }),
+        },
+        other => other,
+    }
+}
+
+fn try_launch(spec: &BootSpec, prepared: &Prepared, cgroups: &MachineCgroups) -> Result<Launched> {
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,

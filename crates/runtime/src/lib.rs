@@ -18,6 +18,7 @@ mod join;
 mod launch;
 mod leader;
 mod lxcfs;
+mod nesting;
 pub mod plan;
 pub mod policy;
 mod protocol;

@@ -1,5 +1,6 @@
 //! What a machine must not be able to do to its host, and what its end must not leave there.
 
+mod nested;
 mod options;
 mod terminal;
 
