@@ -53,24 +53,19 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    /// Whether it makes or touches machines.
-    pub(crate) fn needs_root(&self) -> bool {
+    /// Whether it unpacks, reads or removes trees, whose files belong to many users: without root, that takes a user namespace
+    /// with subordinate IDs. Entering a machine that runs does not.
+    pub(crate) fn touches_trees(&self) -> bool {
         match self {
-            Self::Inspect(_)
-            | Self::Generate(_)
-            | Self::Import(_)
-            | Self::Images(_)
-            | Self::List(_) => false,
-            Self::Boot(args) => !args.dry_run,
-            Self::Run(args) => !args.dry_run,
-            Self::Attach(_)
-            | Self::Login(_)
-            | Self::Shell(_)
-            | Self::Exec(_)
-            | Self::Status(_)
-            | Self::Top(_)
-            | Self::Logs(_) => true,
-            Self::Stop(_) | Self::Reboot(_) | Self::Kill(_) | Self::Rm(_) => true,
+            Self::Boot(_) | Self::Run(_) | Self::Rm(_) | Self::Import(_) => true,
+            // They tell how much room the files of a machine take.
+            Self::Status(_) | Self::Top(_) => true,
+            Self::Images(args) => !args.rm.is_empty(),
+            // A directory can be looked at as whoever one is.
+            Self::Inspect(args) => !std::path::Path::new(&args.source).is_dir(),
+            Self::Attach(_) | Self::Login(_) | Self::Shell(_) | Self::Exec(_) => false,
+            Self::List(_) | Self::Logs(_) | Self::Generate(_) => false,
+            Self::Stop(_) | Self::Reboot(_) | Self::Kill(_) => false,
         }
     }
 

@@ -5,12 +5,12 @@ use crate::sources::Tree;
 use crate::{adapt, limits, policy, sessions};
 use anyhow::{Context, bail};
 use repot_model::{
-    Arch, BindMount, BootSpec, Facts, HintExt, IdMap, MachineName, MachineRecord, Network, Overlay,
-    Policy, RECORD_VERSION, TmpfsMount,
+    Arch, BindMount, BootSpec, Facts, HintExt, IdMap, Limits, MachineName, MachineRecord, Network,
+    Overlay, Policy, RECORD_VERSION, TmpfsMount,
 };
 use repot_rootfs::RootRead;
 use repot_runtime::idmap::{self, MountKind};
-use repot_runtime::plan::{Payload, Request, plan};
+use repot_runtime::plan::{Payload, Request, cgroup_wish, plan};
 use repot_runtime::registry::{self, MachineLock};
 use repot_runtime::{Dirs, lxcfs_files};
 use std::path::Path;
@@ -204,6 +204,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
     let name = &record.name;
     // Before anything is made that a refusal would leave behind.
     let limits = limits::of(record)?;
+    let cgroup_path = cgroup(dirs, name, &payload, &limits)?;
     let overlay = match (writes.ephemeral, writes.in_place) {
         (true, _) => Overlay::Ephemeral,
         (_, true) => Overlay::InPlace,
@@ -260,7 +261,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         base: record.base.clone(),
         layers,
         overlay,
-        cgroup_path: registry::cgroup_path(dirs, name),
+        cgroup_path,
         idmap,
         limits,
         lxcfs: lxcfs_files(),
@@ -304,6 +305,34 @@ fn check_writes(dir: &Path) -> anyhow::Result<()> {
     .map_err(Into::into)
 }
 
+/// Where the machine's cgroup goes. Most inits do without one of their own; limits do not.
+fn cgroup(
+    dirs: &Dirs,
+    name: &MachineName,
+    payload: &Payload,
+    limits: &Limits,
+) -> anyhow::Result<Option<String>> {
+    let needs = match payload {
+        Payload::Init { needs, .. } => Some(needs.as_ref()),
+        Payload::Command { .. } => None,
+    };
+    let (version, insists) = cgroup_wish(needs);
+    let path = registry::cgroup_path(dirs, name, version);
+    let who = match (insists, limits.are_asked_for()) {
+        (true, _) => "this init needs",
+        (_, true) => "limits need",
+        (false, false) => return Ok(path),
+    };
+    if path.is_none() {
+        return Err(anyhow::anyhow!(
+            "{who} a cgroup that may be written to, and none is delegated to you"
+        ))
+        .hint(repot_runtime::delegation_hint(version))
+        .map_err(Into::into);
+    }
+    Ok(path)
+}
+
 fn choose_idmap(
     lock: Option<&mut MachineLock>,
     name: &MachineName,
@@ -312,6 +341,13 @@ fn choose_idmap(
     mapping: Mapping,
 ) -> anyhow::Result<IdMap> {
     if wish == UserNamespace::No {
+        if !idmap::is_initial_namespace() {
+            return Err(anyhow::anyhow!(
+                "--userns no: this is a user namespace already, and a machine needs one of its own in it"
+            ))
+            .hint("as root of the host, outside of machines, it is possible")
+            .map_err(Into::into);
+        }
         return Ok(IdMap::Host {
             reason: "asked for with --userns no".into(),
         });
@@ -325,7 +361,9 @@ fn choose_idmap(
     }
     match idmap::probe(&idmap, mounts) {
         Ok(()) => Ok(idmap),
-        Err(reason) if wish == UserNamespace::Auto => Ok(IdMap::Host { reason }),
+        Err(reason) if wish == UserNamespace::Auto && idmap::is_initial_namespace() => {
+            Ok(IdMap::Host { reason })
+        }
         Err(reason) => bail!("no user namespace is possible: {reason}"),
     }
 }

@@ -14,7 +14,7 @@ mod sources;
 
 use args::{Cli, Verb};
 use clap::{CommandFactory, Parser};
-use repot_model::Hinted;
+use repot_runtime::{Dirs, rootless};
 use std::process::ExitCode;
 
 /// Exit codes besides those that `run`, `exec`, `shell` and `login` pass through. Documented in the man page.
@@ -34,6 +34,8 @@ pub(crate) mod exit {
 fn main() -> ExitCode {
     // Layers and state have the modes that they are given, whatever the user's umask.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Started anew by way of /proc/self/exe, it would be called "exe".
+    let _ = rustix::thread::set_name(c"repot");
     if let Some(code) = commands::internal::dispatch(std::env::args_os()) {
         return code;
     }
@@ -53,23 +55,24 @@ fn main() -> ExitCode {
         )
         .init();
     let passes_status = cli.verb.passes_status();
-    if cli.verb.needs_root() && !rustix::process::geteuid().is_root() {
-        return ExitCode::from(output::error(&not_root(), passes_status));
-    }
-    match run(cli.verb) {
+    let result = settle(&cli.verb).and_then(|()| run(cli.verb));
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(output::error(&error, passes_status)),
     }
 }
 
-/// Machines of other users are to come; until then, better a clear word than a failing step.
-fn not_root() -> anyhow::Error {
-    let source = anyhow::anyhow!("only root can run machines so far").into();
-    Hinted {
-        hint: "try again with sudo".into(),
-        source,
+/// Without root: checks where state is kept, and goes on in a user namespace where the verb needs one.
+fn settle(verb: &Verb) -> anyhow::Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
     }
-    .into()
+    let dirs = Dirs::from_env();
+    rootless::check_run_dir(&dirs)?;
+    if verb.touches_trees() {
+        return Err(rootless::enter(&dirs).into());
+    }
+    Ok(())
 }
 
 fn run(verb: Verb) -> anyhow::Result<u8> {

@@ -21,6 +21,14 @@ pub struct Limits {
     pub io_weight: Option<u16>,
 }
 
+impl Limits {
+    /// Whether there is one beyond the default: the machine must not start where it cannot be kept.
+    pub fn are_asked_for(&self) -> bool {
+        let pids = self.pids.is_some() && !self.pids_is_default;
+        pids || self.memory_bytes.is_some() || self.cpus_milli.is_some() || self.io_weight.is_some()
+    }
+}
+
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts: Vec<String> = [

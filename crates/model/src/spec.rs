@@ -112,7 +112,8 @@ pub enum IdMap {
         /// Number of IDs.
         size: u32,
     },
-    /// A user namespace that maps every ID to itself: inside a machine whose own range is too small to divide.
+    /// A user namespace that maps every ID to itself: for a caller who is root of a user namespace only, in a machine or
+    /// without root on the host, and may not ID-map mounts.
     Identity {
         /// Number of IDs.
         size: u32,
@@ -158,8 +159,9 @@ pub enum TerminalRole {
 pub struct CgroupPlan {
     /// What is mounted at `/sys/fs/cgroup`.
     pub version: CgroupVersion,
-    /// Path of the machine's cgroup below the root of each hierarchy, without leading slash: `repot/NAME`.
-    pub path: String,
+    /// Path of the machine's cgroup below the root of each hierarchy, without leading slash: `repot/NAME`. `None`: it stays in
+    /// its starter's, who may make none.
+    pub path: Option<String>,
 }
 
 /// The network that a machine sees.

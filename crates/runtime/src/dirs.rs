@@ -1,14 +1,15 @@
 //! Where repot keeps things: images and machines, and the run-time state of what runs.
 
 use repot_model::MachineName;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The two directories that everything of ours lives in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dirs {
     /// Images and machines: `/var/lib/repot`, or `$XDG_DATA_HOME/repot`.
     pub data: PathBuf,
-    /// Run-time state, gone after a reboot of the host: `/run/repot`, or `$XDG_RUNTIME_DIR/repot`.
+    /// Run-time state, gone after a reboot of the host: `/run/repot`, or `$XDG_RUNTIME_DIR/repot`, which is
+    /// `/run/user/UID/repot` where it exists and `/tmp/repot-UID/repot` else.
     pub run: PathBuf,
 }
 
@@ -36,10 +37,20 @@ impl Dirs {
         let run = var("REPOT_RUN_DIR").unwrap_or_else(|| match is_root {
             true => PathBuf::from("/run/repot"),
             false => var("XDG_RUNTIME_DIR")
-                .unwrap_or_else(|| PathBuf::from(format!("/tmp/repot-{uid}")))
+                .or_else(|| {
+                    // Where sudo, su or cron left the variable out, the directory may be there all the same.
+                    let usual = PathBuf::from(format!("/run/user/{uid}"));
+                    usual.is_dir().then_some(usual)
+                })
+                .unwrap_or_else(|| Path::new("/tmp").join(Self::fallback_name(uid)))
                 .join("repot"),
         });
         Self { data, run }
+    }
+
+    /// What the directory in `/tmp` is called that stands in for a missing `XDG_RUNTIME_DIR`.
+    pub(crate) fn fallback_name(uid: u32) -> String {
+        format!("repot-{uid}")
     }
 
     /// What is kept of all machines.

@@ -55,26 +55,27 @@ pub(crate) fn claim(name: &MachineName) -> Result<(IdMap, Option<OwnedFd>)> {
     Ok((idmap, file))
 }
 
+/// Whether this process is in the user namespace that the kernel has made itself.
+pub fn is_initial_namespace() -> bool {
+    available() == u32::MAX
+}
+
 fn available() -> u32 {
     own_range(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
 }
 
 /// As [`choose`], for a caller whose own namespace holds the IDs `0..available`; `is_free` tells, and claims, a range by its
-/// number.
+/// number. Only the initial namespace holds all IDs, and only its root may ID-map the host's file systems (mount_setattr(2),
+/// `EPERM`): others pass on what they have.
 fn choose_within(
     available: u32,
     name: &MachineName,
     mut is_free: impl FnMut(u32) -> Result<bool>,
 ) -> Result<IdMap> {
-    let (first, last) = if available > FIRST + SIZE {
-        (FIRST, available.min(LAST))
-    } else {
-        (SIZE, available)
-    };
-    let slots = last.saturating_sub(first) / SIZE;
-    if slots == 0 {
+    if available < u32::MAX {
         return Ok(IdMap::Identity { size: available });
     }
+    let slots = (LAST - FIRST) / SIZE;
     // FNV-1a: a machine gets the same range at every boot unless a running one has it.
     let hash = name.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
@@ -83,7 +84,7 @@ fn choose_within(
         let range = hash.wrapping_add(attempt) % slots;
         if is_free(range)? {
             return Ok(IdMap::Shifted {
-                base: first + range * SIZE,
+                base: FIRST + range * SIZE,
                 size: SIZE,
             });
         }
@@ -96,26 +97,65 @@ fn choose_within(
     })
 }
 
-/// How many IDs from 0 on exist in the namespace with this `/proc/self/uid_map` (user_namespaces(7)).
-fn own_range(uid_map: &str) -> u32 {
-    uid_map
+/// The ranges of a `/proc/self/uid_map` (user_namespaces(7)): first ID inside, number of IDs; in ascending order.
+fn extents(uid_map: &str) -> Vec<(u32, u32)> {
+    let mut extents: Vec<(u32, u32)> = uid_map
         .lines()
         .filter_map(|line| {
             let mut fields = line.split_whitespace();
-            (fields.next()? == "0").then_some(())?;
-            fields.nth(1)?.parse().ok()
+            let first = fields.next()?.parse().ok()?;
+            Some((first, fields.nth(1)?.parse().ok()?))
         })
-        .next()
-        .unwrap_or(u32::MAX)
+        .collect();
+    extents.sort_unstable();
+    extents
 }
 
-/// The content of `uid_map` and `gid_map` for a mapping, or `None` where there is no user namespace.
-pub(crate) fn map_line(idmap: &IdMap) -> Option<String> {
+/// How many IDs from 0 on exist in the namespace with this `/proc/self/uid_map`.
+fn own_range(uid_map: &str) -> u32 {
+    let extents = extents(uid_map);
+    if extents.is_empty() {
+        return u32::MAX;
+    }
+    extents.iter().fold(0, |end, (first, count)| {
+        if *first == end {
+            end.saturating_add(*count)
+        } else {
+            end
+        }
+    })
+}
+
+/// The content of `uid_map` or `gid_map` for a mapping, or `None` where there is no user namespace. `own` is the caller's own
+/// file of that name: a line must not go beyond one of its ranges (user_namespaces(7), "Defining user and group ID mappings").
+fn map_lines(idmap: &IdMap, own: &str) -> Option<String> {
     match idmap {
         IdMap::Shifted { base, size } => Some(format!("0 {base} {size}\n")),
-        IdMap::Identity { size } => Some(format!("0 0 {size}\n")),
+        IdMap::Identity { size } => Some(
+            extents(own)
+                .into_iter()
+                .filter(|(first, _)| first < size)
+                .map(|(first, count)| format!("{first} {first} {}\n", count.min(size - first)))
+                .collect(),
+        ),
         IdMap::Host { .. } => None,
     }
+}
+
+/// Writes the maps of a new process; `false` where there is no user namespace.
+///
+/// # Errors
+/// The kernel does not accept them: the caller may not map these IDs.
+pub(crate) fn write_maps(pid: i32, idmap: &IdMap) -> Result<bool> {
+    for map in ["uid_map", "gid_map"] {
+        let own = std::fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default();
+        let Some(lines) = map_lines(idmap, &own) else {
+            return Ok(false);
+        };
+        let path = format!("/proc/{pid}/{map}");
+        std::fs::write(&path, lines).at("writing", path)?;
+    }
+    Ok(true)
 }
 
 /// A detached copy of the mount at `path`, to be attached in the machine.
@@ -266,14 +306,11 @@ fn probe_in(
     idmap: &IdMap,
     mounts: &[(&Path, MountKind)],
 ) -> std::result::Result<(), String> {
-    let Some(line) = map_line(idmap) else {
-        return Ok(());
-    };
-    for map in ["uid_map", "gid_map"] {
-        std::fs::write(format!("/proc/{pid}/{map}"), &line)
-            .map_err(|error| format!("writing {map}: {error}"))?;
-    }
-    if matches!(idmap, IdMap::Identity { .. }) {
+    let is_mapped = write_maps(pid, idmap).map_err(|error| {
+        let why = std::error::Error::source(&error).map(ToString::to_string);
+        format!("{error}: {}", why.unwrap_or_default())
+    })?;
+    if !is_mapped || matches!(idmap, IdMap::Identity { .. }) {
         return Ok(());
     }
     let userns = user_namespace_of(pid).map_err(|error| error.to_string())?;
@@ -320,12 +357,14 @@ mod tests {
         );
         assert_eq!(
             choose_within(131_072, &name, |_| Ok(true)).unwrap(),
-            IdMap::Shifted {
-                base: 65536,
-                size: 65536
-            }
+            IdMap::Identity { size: 131_072 }
         );
         assert_eq!(own_range("         0     524288      65536\n"), 65536);
         assert_eq!(own_range("         0          0 4294967295\n"), u32::MAX);
+        let of_user = "0 1000 1\n1 100000 65536\n70000 9 9\n";
+        assert_eq!(own_range(of_user), 65537);
+        let lines = |size| map_lines(&IdMap::Identity { size }, of_user).unwrap();
+        assert_eq!(lines(65537), "0 0 1\n1 1 65536\n");
+        assert_eq!(lines(100), "0 0 1\n1 1 99\n");
     }
 }

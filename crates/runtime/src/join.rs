@@ -335,8 +335,9 @@ fn settle(join: &Join, prepared: &Prepared, socket: &OwnedFd) -> std::result::Re
     }
     crate::step::keep_capabilities(prepared.keep)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    if join.uid != 0 || join.gid != 0 || !prepared.groups.is_empty() {
-        rustix::thread::set_thread_groups(&prepared.groups)?;
+    // Always: the caller's groups are of the host.
+    rustix::thread::set_thread_groups(&prepared.groups)?;
+    if join.uid != 0 || join.gid != 0 {
         let (uid, gid) = (Uid::from_raw(join.uid), Gid::from_raw(join.gid));
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;

@@ -212,15 +212,9 @@ impl Drop for ChildGuard {
 
 /// What only the parent may do: ID maps (user_namespaces(7)), ID-mapped copies of mounts.
 fn set_up(spec: &BootSpec, prepared: &Prepared, pid: i32, socket: &OwnedFd) -> Result<()> {
-    let userns = match idmap::map_line(&spec.idmap) {
-        Some(line) => {
-            for map in ["uid_map", "gid_map"] {
-                let path = format!("/proc/{pid}/{map}");
-                std::fs::write(&path, &line).at("writing", path)?;
-            }
-            Some(idmap::user_namespace_of(pid)?)
-        }
-        None => None,
+    let userns = match idmap::write_maps(pid, &spec.idmap)? {
+        true => Some(idmap::user_namespace_of(pid)?),
+        false => None,
     };
     let map_with = userns
         .as_ref()

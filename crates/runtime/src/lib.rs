@@ -23,6 +23,7 @@ pub mod plan;
 pub mod policy;
 mod protocol;
 pub mod registry;
+pub mod rootless;
 mod screen;
 mod seccomp;
 mod start;
@@ -33,7 +34,9 @@ mod stub;
 mod supervisor;
 mod terminal;
 
-pub use cgroup::{Usage, check_limits, default_limits, disk_usage, out_of_memory, usage};
+pub use cgroup::{
+    Usage, check_limits, default_limits, delegation_hint, disk_usage, out_of_memory, usage,
+};
 pub use dirs::Dirs;
 pub use error::{Error, Result};
 pub use foreground::{Ran, RunError, run_in_foreground};

@@ -21,8 +21,8 @@ pub struct Request {
     pub layers: Vec<PathBuf>,
     /// What takes the writes.
     pub overlay: Overlay,
-    /// Path of its cgroup below the root of each hierarchy.
-    pub cgroup_path: String,
+    /// Path of its cgroup below the root of each hierarchy. `None`: the caller may make none.
+    pub cgroup_path: Option<String>,
     /// The ID mapping that is possible.
     pub idmap: IdMap,
     /// How much of the host it may use.
@@ -280,15 +280,25 @@ fn describe(terminals: &[Terminal]) -> String {
         .join(" ")
 }
 
+/// The layout of cgroups that a machine gets, and whether its init insists on one of its own.
+pub fn cgroup_wish(needs: Option<&Needs>) -> (CgroupVersion, bool) {
+    let wanted = needs.map_or(&[][..], |needs| needs.cgroups.as_slice());
+    let version = wanted.first().copied().unwrap_or(CgroupVersion::V2);
+    (version, !wanted.is_empty())
+}
+
 fn cgroup(
-    path: String,
+    path: Option<String>,
     needs: Option<&Needs>,
     decide: &mut impl FnMut(String, String),
 ) -> CgroupPlan {
-    let wanted = needs.map_or(&[][..], |needs| needs.cgroups.as_slice());
-    let version = wanted.first().copied().unwrap_or(CgroupVersion::V2);
+    let (version, insists) = cgroup_wish(needs);
     let (what, why) = match version {
-        CgroupVersion::V2 if wanted.is_empty() => ("cgroup2 of its own", "this init does not care"),
+        _ if path.is_none() => (
+            "the caller's, read-only",
+            "no cgroup was delegated to the caller, and this init does without",
+        ),
+        CgroupVersion::V2 if !insists => ("cgroup2 of its own", "this init does not care"),
         CgroupVersion::V2 => (
             "cgroup2 of its own",
             "this init uses cgroup2; the host's own layout does not matter",
@@ -322,7 +332,7 @@ fn idmap_reason(idmap: &IdMap) -> String {
             "root of the machine is nobody on the host; files keep their real IDs on disk".into()
         }
         IdMap::Identity { .. } => {
-            "this is a machine itself and its IDs are too few to divide".into()
+            "the caller is root of a user namespace only, and passes its IDs on".into()
         }
         IdMap::Host { reason } => reason.clone(),
     }

@@ -6,8 +6,8 @@ use crate::error::{At, Error, Result};
 use crate::idmap;
 use crate::leader::Leader;
 use repot_model::{
-    IdMap, MachineName, MachineRecord, RECORD_VERSION, RuntimeState, STATE_VERSION, Signal,
-    StateHeader, Status,
+    CgroupVersion, IdMap, MachineName, MachineRecord, RECORD_VERSION, RuntimeState, STATE_VERSION,
+    Signal, StateHeader, Status,
 };
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -268,9 +268,16 @@ fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
     {
         let _ = leader.send(Signal::KILL);
     }
-    cgroup::remove_everywhere(&cgroup_path(dirs, name))?;
-    forget_ephemeral(dirs, name);
+    cgroup::remove_everywhere(&format!("{}/{name}", cgroup_folder(dirs)))?;
     let dir = dirs.running(name);
+    // A cgroup that was delegated lies elsewhere, and only the state tells where.
+    let state = read_json::<RuntimeState>(&dir.join("state.json"), STATE_VERSION);
+    if let Ok(Some(state)) = state
+        && let Some(path) = &state.spec.cgroup.path
+    {
+        cgroup::remove_everywhere(path)?;
+    }
+    forget_ephemeral(dirs, name);
     match std::fs::remove_dir_all(&dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).at("removing", dir)
@@ -292,10 +299,16 @@ pub(crate) fn forget_ephemeral(dirs: &Dirs, name: &MachineName) {
     }
 }
 
-/// Where a machine's cgroup is, below the root of each hierarchy: `repot/NAME`. Run-time directories in other places, whose
-/// machines may have the same names, have their own folder.
-pub fn cgroup_path(dirs: &Dirs, name: &MachineName) -> String {
-    format!("{}/{name}", cgroup_folder(dirs))
+/// Where a machine's cgroup goes, below the root of each hierarchy: `repot/NAME`, or the same below the cgroup that was
+/// delegated to the caller. Run-time directories in other places, whose machines may have the same names, have their own
+/// folder. `None`: the caller may make no cgroup.
+pub fn cgroup_path(dirs: &Dirs, name: &MachineName, version: CgroupVersion) -> Option<String> {
+    let place = cgroup::writable_place(version)?;
+    let folder = cgroup_folder(dirs);
+    Some(match place.as_str() {
+        "" => format!("{folder}/{name}"),
+        place => format!("{place}/{folder}/{name}"),
+    })
 }
 
 fn cgroup_folder(dirs: &Dirs) -> String {

@@ -38,6 +38,21 @@ impl Hierarchy {
             CgroupVersion::V1Systemd => self.options.iter().any(|option| option == SYSTEMD),
         }
     }
+
+    /// The path of a process' cgroup in it, without leading slash, from the process' `/proc/PID/cgroup` (cgroups(7)): lines of
+    /// hierarchy ID, controllers, path.
+    pub(super) fn path_of<'a>(&self, membership: &'a str) -> Option<&'a str> {
+        membership.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (fields.next()?, fields.next()?);
+            let has = |name: &str| self.options.iter().any(|option| option == name);
+            let is_same = match controllers {
+                "" => self.is_v2,
+                names => !self.is_v2 && names.split(',').all(has),
+            };
+            is_same.then(|| path.trim_start_matches('/'))
+        })
+    }
 }
 
 /// What `/proc/PID/cgroup` and the mount options call systemd's own v1 hierarchy.
@@ -109,23 +124,10 @@ pub(crate) fn procs_files_of(pid: i32) -> Vec<File> {
     ) else {
         return Vec::new();
     };
-    membership
-        .lines()
-        .filter_map(|line| {
-            // cgroups(7), "/proc/[pid]/cgroup": hierarchy ID, controllers, path.
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (fields.next()?, fields.next()?);
-            let is_same = |hierarchy: &&Hierarchy| match controllers {
-                "" => hierarchy.is_v2,
-                names => {
-                    !hierarchy.is_v2
-                        && names
-                            .split(',')
-                            .all(|name| hierarchy.options.iter().any(|option| option == name))
-                }
-            };
-            let root = &mounted.iter().find(is_same)?.root;
-            let dir = root.join(path.trim_start_matches('/'));
+    mounted
+        .iter()
+        .filter_map(|hierarchy| {
+            let dir = hierarchy.root.join(hierarchy.path_of(&membership)?);
             File::options()
                 .write(true)
                 .open(dir.join("cgroup.procs"))

@@ -4,12 +4,15 @@
 //! `repot/NAME`. A hierarchy that a machine needs and the host has not mounted (cgroup2 on a v1 host, the named v1
 //! hierarchy `systemd` on a v2 host) is mounted privately, reachable through a descriptor only.
 
+mod delegation;
 mod hierarchies;
 mod limits;
 mod oom;
 mod removal;
 mod usage;
 
+pub use delegation::delegation_hint;
+pub(crate) use delegation::writable_place;
 pub(crate) use hierarchies::{children, procs_files_of, unescape};
 pub use limits::{check_limits, default_limits};
 pub(crate) use oom::OomEvents;
@@ -20,7 +23,7 @@ pub use usage::{Usage, disk_usage, usage};
 use crate::error::{At, Result};
 use hierarchies::{Hierarchy, mount_privately, mounted};
 use removal::remove;
-use repot_model::{BootSpec, IdMap};
+use repot_model::{BootSpec, IdMap, Limits};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -88,6 +91,13 @@ impl MachineCgroups {
     /// The hierarchy that the machine needs can neither be found nor mounted, or not be written; a limit cannot be kept.
     pub(crate) fn create(spec: &BootSpec) -> Result<Self> {
         let plan = &spec.cgroup;
+        let Some(path) = plan.path.as_deref() else {
+            return Ok(Self {
+                places: Vec::new(),
+                warnings: Vec::new(),
+                _hierarchies: Vec::new(),
+            });
+        };
         let mut mounted = mounted()?;
         let wanted = |hierarchy: &Hierarchy| hierarchy.is_of(plan.version);
         let own_hierarchy = match mounted.iter().find(|hierarchy| wanted(hierarchy)) {
@@ -98,7 +108,7 @@ impl MachineCgroups {
                 hierarchy
             }
         };
-        let own = make_all(&own_hierarchy, Path::new(&plan.path))?;
+        let own = make_all(&own_hierarchy, Path::new(path))?;
         delegate(&own, &spec.idmap)?;
         // Nothing that a machine nests may become too deep for the host to remove (cgroup-v2.rst, "cgroup.max.*").
         let _ = std::fs::write(own.join("cgroup.max.depth"), "32");
@@ -111,7 +121,7 @@ impl MachineCgroups {
         // Every other hierarchy as well: what the machine is not moved out of, it could mount and see from the host's root.
         for hierarchy in mounted.iter().filter(|hierarchy| !wanted(hierarchy)) {
             // A hierarchy may be mounted read-only; then it is read-only for the machine too.
-            if let Ok(dir) = make_all(hierarchy, Path::new(&plan.path)) {
+            if let Ok(dir) = make_all(hierarchy, Path::new(path)) {
                 places.push(Place {
                     dir,
                     is_v2: hierarchy.is_v2,
@@ -124,7 +134,7 @@ impl MachineCgroups {
             warnings: Vec::new(),
             _hierarchies: Vec::new(),
         };
-        let limited = cgroups.limit(spec, &mounted);
+        let limited = cgroups.limit(&spec.limits, &mounted, path);
         cgroups._hierarchies = mounted;
         if let Err(error) = limited {
             let _ = cgroups.remove();
@@ -133,10 +143,10 @@ impl MachineCgroups {
         Ok(cgroups)
     }
 
-    fn limit(&mut self, spec: &BootSpec, mounted: &[Hierarchy]) -> Result<()> {
-        let (keepers, warnings) = limits::apply(&spec.limits, mounted, &spec.cgroup.path)?;
+    fn limit(&mut self, limits: &Limits, mounted: &[Hierarchy], path: &str) -> Result<()> {
+        let (keepers, warnings) = limits::apply(limits, mounted, path)?;
         for keeper in keepers {
-            let dir = keeper.root.join(&spec.cgroup.path);
+            let dir = keeper.root.join(path);
             for place in self.places.iter_mut().filter(|place| place.dir == dir) {
                 place.is_needed = true;
             }

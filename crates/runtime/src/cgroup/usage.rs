@@ -25,8 +25,10 @@ pub struct Usage {
 /// Reads what the machine uses: v2 files first, then those of the v1 controllers (cgroup-v2.rst; cgroup-v1/memory.rst,
 /// pids.rst, cpuacct.rst, blkio-controller.rst).
 pub fn usage(spec: &BootSpec) -> Usage {
-    let mounted = mounted().unwrap_or_default();
-    usage_in(&mounted, &spec.cgroup.path)
+    let Some(path) = &spec.cgroup.path else {
+        return Usage::default();
+    };
+    usage_in(&mounted().unwrap_or_default(), path)
 }
 
 /// Bytes on disk of what the machine has written. Goes through all of its files.

@@ -159,7 +159,14 @@ pub(super) fn sys(spec: &BootSpec, first_handed: usize, steps: &mut Vec<Step>) {
         steps.push(mount(c"sysfs", c"sys", PLAIN | MountFlags::RDONLY, c""));
     }
     match spec.cgroup.version {
-        CgroupVersion::V2 => steps.push(mount(c"cgroup2", c"sys/fs/cgroup", PLAIN, c"")),
+        CgroupVersion::V2 => {
+            // Without a cgroup of its own it sees its starter's, which it should leave alone.
+            let flags = match spec.cgroup.path {
+                Some(_) => PLAIN,
+                None => PLAIN | MountFlags::RDONLY,
+            };
+            steps.push(mount(c"cgroup2", c"sys/fs/cgroup", flags, c""));
+        }
         CgroupVersion::V1Systemd => {
             steps.push(mount(c"tmpfs", c"sys/fs/cgroup", PLAIN, c"mode=755"));
             steps.push(dir(c"sys/fs/cgroup/systemd", 0o755));

@@ -153,7 +153,9 @@ impl<'a> Supervisor<'a> {
         };
         // Written before anything is started: after a crash, the next command knows what to look for.
         registry::write_json(&dir.join("state.json"), &state)?;
-        registry::cgroup_leftovers(&spec.cgroup.path)?;
+        if let Some(path) = &spec.cgroup.path {
+            registry::cgroup_leftovers(path)?;
+        }
         let started = MachineCgroups::create(&spec).and_then(|cgroups| {
             match launch(&spec, &prepared, &cgroups) {
                 Ok(machine) => Ok((cgroups, machine)),
