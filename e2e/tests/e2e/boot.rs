@@ -35,7 +35,7 @@ const GUIX: Case = Case {
     ..SYSVINIT
 };
 
-const BOOKWORM_SYSTEMD: Case = Case {
+pub const BOOKWORM_SYSTEMD: Case = Case {
     tree: "bookworm-systemd",
     ..SYSTEMD
 };
@@ -95,7 +95,7 @@ fn sid_systemd_locked() -> Result<()> {
     locked(&SID_SYSTEMD)
 }
 
-const BOOKWORM_SYSVINIT: Case = Case {
+pub const BOOKWORM_SYSVINIT: Case = Case {
     tree: "bookworm-sysvinit",
     ..SYSVINIT
 };
@@ -160,7 +160,7 @@ fn bookworm_nologin_locked() -> Result<()> {
     locked(&BOOKWORM_NOLOGIN)
 }
 
-const BOOKWORM_OPENRC: Case = Case {
+pub const BOOKWORM_OPENRC: Case = Case {
     tree: "bookworm-openrc",
     ..SYSVINIT
 };
@@ -193,7 +193,7 @@ fn sid_openrc_init_locked() -> Result<()> {
     locked(&SID_OPENRC_INIT)
 }
 
-const BOOKWORM_RUNIT: Case = Case {
+pub const BOOKWORM_RUNIT: Case = Case {
     tree: "bookworm-runit",
     comm: "runit",
     ..SYSVINIT
@@ -209,7 +209,7 @@ fn bookworm_runit_locked() -> Result<()> {
     locked(&BOOKWORM_RUNIT)
 }
 
-const BOOKWORM_FINIT: Case = Case {
+pub const BOOKWORM_FINIT: Case = Case {
     tree: "bookworm-finit",
     ..SYSVINIT
 };
@@ -224,7 +224,7 @@ fn bookworm_finit_locked() -> Result<()> {
     locked(&BOOKWORM_FINIT)
 }
 
-const BOOKWORM_S6: Case = Case {
+pub const BOOKWORM_S6: Case = Case {
     tree: "bookworm-s6",
     comm: "s6-svscan",
     ..SYSVINIT
@@ -240,7 +240,7 @@ fn bookworm_s6_locked() -> Result<()> {
     locked(&BOOKWORM_S6)
 }
 
-const BOOKWORM_BUSYBOX: Case = Case {
+pub const BOOKWORM_BUSYBOX: Case = Case {
     tree: "bookworm-busybox",
     ..BUSYBOX
 };
@@ -286,7 +286,7 @@ fn busybox_alpine_locked() -> Result<()> {
     locked(&BUSYBOX_ALPINE)
 }
 
-const TRIXIE_GUIX: Case = Case {
+pub const TRIXIE_GUIX: Case = Case {
     tree: "trixie-guix",
     ..GUIX
 };

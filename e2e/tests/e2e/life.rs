@@ -57,9 +57,14 @@ impl Case {
 pub fn attended(case: &Case) -> Result<()> {
     let mut sandbox = Sandbox::new()?;
     let tree = sandbox.base(Tree::named(case.tree)?.with_password())?;
-    let name = sandbox.name();
+    attended_in(&sandbox, case, &tree)?;
+    sandbox.finish()
+}
 
-    let mut console = sandbox.console(&["boot", &tree, "--name", &name])?;
+/// The same in a sandbox that others made, from any source.
+pub fn attended_in(sandbox: &Sandbox, case: &Case, source: &str) -> Result<()> {
+    let name = sandbox.name();
+    let mut console = sandbox.console(&["boot", source, "--name", &name])?;
     case.enter(&mut console).context("first login")?;
     session::check(&mut console, case.shell())?;
     session::detach(&mut console)?;
@@ -68,10 +73,10 @@ pub fn attended(case: &Case) -> Result<()> {
         Ok(sandbox.state(&name)? == "running")
     })?;
 
-    exec(&sandbox, &name)?;
-    shell(&sandbox, case, &name)?;
+    exec(sandbox, &name)?;
+    shell(sandbox, case, &name)?;
     if case.console == Asks::Login {
-        login_prompt(&sandbox, case, &name)?;
+        login_prompt(sandbox, case, &name)?;
     }
 
     let mut console = sandbox.console(&["attach", &name])?;
@@ -102,7 +107,7 @@ pub fn attended(case: &Case) -> Result<()> {
     );
     sandbox.ok(&["rm", &name])?;
     ensure!(sandbox.row(&name)?.is_none(), "removed, but listed");
-    sandbox.finish()
+    Ok(())
 }
 
 /// With root locked, as trees come: boot in the background, `login` lets root in all the same, reboot and stop from
@@ -110,22 +115,28 @@ pub fn attended(case: &Case) -> Result<()> {
 pub fn locked(case: &Case) -> Result<()> {
     let mut sandbox = Sandbox::new()?;
     let tree = sandbox.base(Tree::named(case.tree)?)?;
+    locked_in(&sandbox, case, &tree)?;
+    sandbox.finish()
+}
+
+/// The same in a sandbox that others made, from any source.
+pub fn locked_in(sandbox: &Sandbox, case: &Case, source: &str) -> Result<()> {
     let name = sandbox.name();
-    let said = sandbox.ok(&["boot", &tree, "--detach", "--name", &name])?;
+    let said = sandbox.ok(&["boot", source, "--detach", "--name", &name])?;
     ensure!(
         said.contains("is ready after"),
         "boot --detach said {said:?}"
     );
-    login(&sandbox, case, &name)?;
+    login(sandbox, case, &name)?;
     if case.systemd {
-        healthy(&sandbox, &name)?;
+        healthy(sandbox, &name)?;
     }
     clean(sandbox.expect(&["reboot", "--wait", &name], 0)?)?;
     let boots = sandbox.status(&name)?["running"]["boots"].clone();
     ensure!(boots == 2, "boots is {boots} after a reboot from outside");
     clean(sandbox.expect(&["stop", &name], 0)?)?;
     sandbox.ok(&["rm", &name])?;
-    sandbox.finish()
+    Ok(())
 }
 
 /// No kill was needed.

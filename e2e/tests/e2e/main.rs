@@ -14,6 +14,7 @@ mod isolation;
 mod life;
 mod limits;
 mod quickstart;
+mod rootless;
 mod run;
 mod sandbox;
 mod session;

@@ -1,6 +1,8 @@
 //! One test's own repot: its directories, its machines, and the proof that nothing of them is left.
 
 use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -13,6 +15,7 @@ use repot_e2e::digest::digest;
 use repot_e2e::host::{HostState, processes_mentioning};
 use repot_e2e::process::{self, Done};
 use repot_e2e::trees::Tree;
+use repot_e2e::user::User;
 use serde_json::Value;
 
 /// For one command that is not expected to take long. Generous: the machine may be loaded.
@@ -26,7 +29,9 @@ pub struct Sandbox {
     id: String,
     before: HostState,
     bases: Vec<(PathBuf, String)>,
+    program: PathBuf,
     machines: AtomicU32,
+    /// What starts `repot`: nothing, or programs that become another user or go to another kind of host first.
     around: Vec<String>,
     is_checked: bool,
 }
@@ -40,19 +45,56 @@ impl Sandbox {
             rustix::process::geteuid().is_root(),
             "the end-to-end tests boot machines, which needs root: run them as root (sudo -E cargo test)"
         );
-        binary()?;
+        let program = binary()?.to_owned();
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let id = format!("e{}x{number}", std::process::id());
+        // No test's word may be the beginning of another's.
+        let id = format!("e{}x{number:03}", std::process::id());
         let dir = tempfile::Builder::new().prefix(&format!("{id}-")).tempdir();
         Ok(Sandbox {
             dir: dir.context("making a directory")?,
             id,
             before: HostState::capture()?,
             bases: Vec::new(),
+            program,
             machines: AtomicU32::new(0),
             around: Vec::new(),
             is_checked: false,
         })
+    }
+
+    /// The same for a user without privileges, to whom its directory belongs.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::new`], or the program cannot be put where the user reaches it.
+    pub fn of_user(user: &User) -> Result<Sandbox> {
+        let mut sandbox = Sandbox::new()?;
+        let dir = sandbox.dir.path();
+        let program = dir.join("repot");
+        fs::copy(&sandbox.program, &program).context("copying repot")?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+            .context("opening a directory")?;
+        chown(dir, Some(user.uid), Some(user.gid)).context("giving a directory away")?;
+        sandbox.around = vec![
+            "/usr/bin/setpriv".to_owned(),
+            format!("--reuid={}", user.uid),
+            format!("--regid={}", user.gid),
+            "--clear-groups".to_owned(),
+            "--".to_owned(),
+        ];
+        sandbox.program = program;
+        Ok(sandbox)
+    }
+
+    /// Starts every command in this cgroup from here on.
+    pub fn in_cgroup(&mut self, dir: &Path) -> Result<()> {
+        let move_there = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", utf8(dir)?);
+        self.put_around(&["/bin/sh", "-c", &move_there, "sh"]);
+        Ok(())
+    }
+
+    /// A word that only this sandbox uses.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// A place for files of the test.
@@ -112,22 +154,25 @@ impl Sandbox {
     /// Has `repot` started by this shell script, in a mount namespace of its own: on another kind of host.
     pub fn on_a_host(&mut self, script: &str) {
         let script = format!("{script} && exec \"$@\"");
-        let around = ["unshare", "--mount", "--propagation", "private", "sh", "-c"];
-        self.around = around.map(str::to_owned).to_vec();
-        self.around.extend([script, "sh".to_owned()]);
+        let unshare = ["unshare", "--mount", "--propagation", "private"];
+        self.put_around(&[&unshare[..], &["sh", "-c", &script, "sh"]].concat());
+    }
+
+    fn put_around(&mut self, program: &[&str]) {
+        let words = program.iter().map(|word| (*word).to_owned());
+        self.around.splice(..0, words);
     }
 
     /// `repot` with these arguments, not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Command> {
-        let mut command = match self.around.split_first() {
-            None => Command::new(binary()?),
-            Some((program, before)) => {
-                let mut command = Command::new(program);
-                command.args(before).arg(binary()?);
-                command
-            }
-        };
+        let mut words = self
+            .around
+            .iter()
+            .map(OsStr::new)
+            .chain([self.program.as_os_str()]);
+        let mut command = Command::new(words.next().context("finding repot")?);
         command
+            .args(words)
             .args(args)
             .env("REPOT_DATA_DIR", self.data())
             .env("REPOT_RUN_DIR", self.running())
