@@ -343,12 +343,25 @@ fn settle(join: &Join, prepared: &Prepared, socket: &OwnedFd) -> std::result::Re
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     }
-    match rustix::process::chdir(&prepared.cwd) {
+    match enter(&prepared.cwd) {
         Err(_) if join.cwd_or_root => rustix::process::chdir(c"/")?,
         other => other?,
     }
     repot_sys::reset_signals();
     Ok(())
+}
+
+/// Changes the working directory, which a tree's passwd(5) may name. `/proc/self/fd/N` would lead through a descriptor of this
+/// process to a directory of the host (CVE-2024-21626); what lies outside of the root has a path that says so (getcwd(3)).
+fn enter(dir: &CStr) -> std::result::Result<(), Errno> {
+    rustix::process::chdir(dir)?;
+    match rustix::process::getcwd(Vec::new()) {
+        Ok(path) if path.to_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) | Err(_) => {
+            rustix::process::chdir(c"/")?;
+            Err(Errno::XDEV)
+        }
+    }
 }
 
 /// A pty from the machine's devpts as it is now: the init may have mounted another over the one that it was started with.

@@ -2,6 +2,7 @@
 
 mod nested;
 mod options;
+mod probes;
 mod terminal;
 
 use std::fs;
