@@ -6,8 +6,9 @@ use repot_doctor::accounts::{self, UserEntry};
 use repot_model::{Facts, HintExt, LoginStack, MachineName, RuntimeState, TerminalRole};
 use repot_rootfs::RootRead;
 use repot_runtime::{
-    Dirs, Join, JoinStdio, Joined, Leader, Remote, SessionEnd, join, registry, session,
+    Dirs, Error, Join, JoinStdio, Joined, Leader, Remote, SessionEnd, join, registry, session,
 };
+use rustix::io::Errno;
 use std::path::PathBuf;
 
 /// A running machine and its tree as it is now.
@@ -381,7 +382,23 @@ pub(crate) fn interact(joined: Joined) -> anyhow::Result<u8> {
     }
 }
 
+/// Starts a program in the machine.
+pub(crate) fn enter(state: &RuntimeState, command: &Join) -> anyhow::Result<Joined> {
+    let name = &state.spec.name;
+    match join(state, command) {
+        // fork(2): the one way in which a program that is there fails so is a limit of processes.
+        Err(error) if matches!(error, Error::Exec { errno, .. } if errno == Errno::AGAIN) => {
+            let hint = format!(
+                "{name} has as many processes as it may have (limits: {}): `repot stop {name}` ends it all the same, `repot boot {name} --pids NUMBER` gives it more",
+                state.spec.limits
+            );
+            Err(error).hint(hint).map_err(Into::into)
+        }
+        other => Ok(other?),
+    }
+}
+
 /// Joins and interacts.
 pub(crate) fn start(state: &RuntimeState, command: &Join) -> anyhow::Result<u8> {
-    interact(join(state, command)?)
+    interact(enter(state, command)?)
 }

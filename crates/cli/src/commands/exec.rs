@@ -3,7 +3,7 @@
 use crate::args::Exec;
 use crate::sessions;
 use repot_model::RuntimeState;
-use repot_runtime::{Dirs, Join, JoinStdio, Pump, join, registry};
+use repot_runtime::{Dirs, Join, JoinStdio, Pump, registry};
 use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 
@@ -54,7 +54,7 @@ pub(crate) fn start(
     }
     let (pump, stdio) = Pump::new()?;
     command.stdio = JoinStdio::Files(stdio);
-    let joined = join(state, &command)?;
+    let joined = sessions::enter(state, &command)?;
     // Only the program's copies of the pipes may be left, so that their end is its end.
     drop(command);
     pump.run(joined.pidfd(), None)?;
