@@ -112,8 +112,12 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
         path: path.to_owned(),
         why: error.to_string(),
     })?;
-    std::fs::write(&temporary, text).at("writing", &temporary)?;
-    std::fs::rename(&temporary, path).at("writing", path)
+    std::fs::write(&temporary, text)
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .inspect_err(|_| {
+            let _ = std::fs::remove_file(&temporary);
+        })
+        .at("writing", path)
 }
 
 /// Reads a document of ours. `None`: there is no such file.

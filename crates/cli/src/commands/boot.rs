@@ -118,12 +118,15 @@ fn pid1(mut spec: BootSpec, as_pid2: bool) -> BootSpec {
 }
 
 fn busy(error: repot_runtime::Error, name: &MachineName) -> anyhow::Error {
-    let hint = if matches!(error, repot_runtime::Error::AlreadyRunning(_)) {
+    use repot_runtime::Error;
+    let hint = if matches!(error, Error::AlreadyRunning(_)) {
         format!(
             "`repot attach {name}` shows its console, `repot login {name}` logs in; --name starts another machine"
         )
-    } else {
+    } else if matches!(error, Error::Busy(_)) {
         format!("`repot status {name}` tells more")
+    } else {
+        return error.into();
     };
     Hinted {
         hint,

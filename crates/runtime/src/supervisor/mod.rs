@@ -51,6 +51,7 @@ const FAST: std::time::Duration = std::time::Duration::from_secs(2);
 /// # Errors
 /// The machine could not be started. The same was told to `starter`.
 pub fn supervise(dirs: &Dirs, spec: BootSpec, locks: Vec<OwnedFd>, starter: OwnedFd) -> Result<()> {
+    let dir = dirs.running(&spec.name);
     match Supervisor::start(dirs, spec) {
         Ok(mut supervisor) => {
             supervisor.clients.push(Client {
@@ -67,6 +68,7 @@ pub fn supervise(dirs: &Dirs, spec: BootSpec, locks: Vec<OwnedFd>, starter: Owne
             Ok(())
         }
         Err(error) => {
+            let _ = std::fs::remove_dir_all(dir);
             let _ = protocol::post(&starter, &Event::Failed(chain(&error)).encode());
             Err(error)
         }
@@ -165,9 +167,7 @@ impl<'a> Supervisor<'a> {
                 }
             }
         });
-        let (cgroups, mut machine) = started.inspect_err(|_| {
-            let _ = std::fs::remove_dir_all(&dir);
-        })?;
+        let (cgroups, mut machine) = started?;
         note_leader(&mut state, &machine);
         registry::write_json(&dir.join("state.json"), &state)?;
         let booted = Instant::now();

@@ -58,3 +58,56 @@ fn no_two_machines_share_a_range_of_ids() -> Result<()> {
     }
     sandbox.finish()
 }
+
+/// Starts the commands at the same moment; how they ended.
+fn race(sandbox: &Sandbox, commands: &[&[&str]]) -> Result<Vec<i32>> {
+    let children = commands
+        .iter()
+        .map(|args| Ok(sandbox.command(args)?.spawn()?))
+        .collect::<Result<Vec<_>>>()?;
+    children
+        .into_iter()
+        .map(|mut child| {
+            let status = process::wait(&mut child, LONG)?;
+            status.code().context("a command was killed")
+        })
+        .collect()
+}
+
+/// Two commands on one machine at once: each gets what it wanted or says why not, and the machine is whole afterwards.
+#[test]
+fn two_commands_on_one_machine() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    let tree = sandbox.base(Tree::named("bookworm-busybox")?)?;
+    let name = sandbox.name();
+    let boot: &[&str] = &["boot", &tree, "-d", "-n", &name];
+    let mut codes = race(&sandbox, &[boot, boot])?;
+    codes.sort_unstable();
+    ensure!(codes == [0, 3], "boot and boot: {codes:?}");
+    let (stop, exec): (&[&str], &[&str]) = (&["stop", &name], &["exec", &name, "/bin/sleep", "1"]);
+    let pairs: [(&[&str], &[&str]); 5] = [
+        (stop, stop),
+        (&["rm", "--force", &name], boot),
+        (&["reboot", &name], stop),
+        (&["kill", &name], exec),
+        (&["rm", "--force", &name], exec),
+    ];
+    for (one, other) in pairs {
+        if sandbox.state(&name)? != "running" {
+            sandbox.repot(boot)?;
+        }
+        let codes = race(&sandbox, &[one, other])?;
+        ensure!(
+            codes
+                .iter()
+                .all(|code| matches!(code, 0 | 1 | 3 | 125 | 126 | 137)),
+            "{one:?} and {other:?}: {codes:?}"
+        );
+        sandbox.ok(&["list"])?;
+    }
+    sandbox.ok(&["rm", "--force", &name])?;
+    sandbox.ok(boot)?;
+    ensure!(sandbox.exec(&name, &["/bin/echo", "whole"])? == "whole");
+    sandbox.ok(&["rm", "--force", &name])?;
+    sandbox.finish()
+}
