@@ -5,9 +5,10 @@ use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use repot_image::{ImportOptions, Imported, Phase, Snapshot, SourceRef, Store};
 use repot_model::{HintExt, MachineName, MachineRecord};
-use repot_runtime::{Dirs, registry};
+use repot_runtime::{Dirs, idmap, registry};
 use std::ffi::OsStr;
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A tree on disk, and where it came from.
@@ -79,6 +80,7 @@ fn from_path(dirs: &Dirs, source: &str) -> anyhow::Result<Tree> {
                     "{source} is the host's own root: name the directory that holds a distribution's tree"
                 );
             }
+            warn_of_strangers(&base);
             let default_name = MachineName::from_file_name(&name_of(&base));
             Ok(Tree {
                 source: base.display().to_string(),
@@ -96,6 +98,20 @@ fn from_path(dirs: &Dirs, source: &str) -> anyhow::Result<Tree> {
                 machine: None,
             })
         }
+    }
+}
+
+/// In a user namespace, what belongs to an ID that is not mapped shows as the overflow user's (user_namespaces(7), "Unmapped user
+/// and group IDs"), and nobody in it has privileges over it.
+fn warn_of_strangers(base: &Path) {
+    const OVERFLOW_UID: u32 = 65534;
+    let owner = base.metadata().map(|found| found.uid());
+    if !idmap::is_initial_namespace() && owner.is_ok_and(|uid| uid == OVERFLOW_UID) {
+        let dir = base.display();
+        output::note(format!(
+            "repot: {dir} belongs to somebody whose IDs are not yours: its files show as nobody's, and what only root may read stays closed\n       \
+             `sudo tar --numeric-owner --xattrs --acls -C {dir} -c . | repot import -` makes an image of it that is yours"
+        ));
     }
 }
 

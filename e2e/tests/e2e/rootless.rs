@@ -157,6 +157,16 @@ fn missing_newuidmap_is_told_with_its_package() -> Result<()> {
     sandbox.finish()
 }
 
+#[test]
+fn a_tree_of_others_is_told_of_with_the_way_to_an_own_one() -> Result<()> {
+    let mut sandbox = Sandbox::of_user(&User::with_subordinate_ids()?)?;
+    let tree = sandbox.base(Tree::named("bookworm-busybox")?)?;
+    let done = sandbox.expect(&["run", &tree, "stat", "-c", "%U", "/etc"], 0)?;
+    ensure!(done.out() == "nobody\n", "{done}");
+    ensure!(done.err().contains("| repot import -"), "{done}");
+    sandbox.finish()
+}
+
 /// A cgroup2 directory that belongs to a user, as an administrator delegates it (cgroups(7), "Cgroup delegation").
 struct Delegated(PathBuf);
 
