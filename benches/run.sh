@@ -1,164 +1,190 @@
 #!/bin/bash
-# Compares repot with its peers on this machine and prints a Markdown table of medians and ratios.
+# Measures repot beside its peers on this machine and prints the tables of docs/performance.md.
 #
-#   benches/run.sh [TREE]      TREE: a rootfs with systemd; default: the test kit's bookworm-systemd
+#   benches/run.sh [-w]      -w: puts the tables into docs/performance.md
 #
-# Run as root. Installs hyperfine, bubblewrap, crun, systemd-container, lxc and python3 with apt-get if they are missing.
-# A peer that cannot be installed or does not work here is left out of the table and named on standard error.
-# RUNS (default 30): runs per command; BOOTS (default 7): boots per system; REPOT: the binary to measure.
+# Run as root. Installs nothing: names what is missing, and leaves its row out. RUNS (default 50): runs of a command; BOOTS
+# (default 7): boots of each tree by each system; UNPACKS (default 10): runs of each unpacking; REPOT, TREES: the repot to measure and the
+# test kit's repot-trees, else they are built. All of a table is measured in turns on copies of the same tree (the test kit's bookworm-systemd and
+# bookworm-sysvinit). Run-time state is in /dev/shm, as /run is a tmpfs elsewhere. A host whose cgroups are not plain cgroup2 is
+# given that in a mount namespace of the script's own, since crun, LXC and podman are made for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-RUNS=${RUNS:-30} BOOTS=${BOOTS:-7}
+RUNS=${RUNS:-50} BOOTS=${BOOTS:-7} UNPACKS=${UNPACKS:-10}
 note() { echo "benches: $*" >&2; }
 
-install_if_missing() { # PROGRAM PACKAGE
-    command -v "$1" >/dev/null && return
-    DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends -o DPkg::Lock::Timeout=300 "$2" \
-        >/dev/null 2>&1 || note "$2 cannot be installed"
-}
-for pair in hyperfine:hyperfine bwrap:bubblewrap crun:crun systemd-nspawn:systemd-container lxc-start:lxc python3:python3; do
-    install_if_missing "${pair%:*}" "${pair#*:}"
+packages=()
+for pair in hyperfine:hyperfine python3:python3 unshare:util-linux bwrap:bubblewrap crun:crun runc:runc podman:podman \
+    conmon:conmon systemd-nspawn:systemd-container lxc-start:lxc bsdtar:libarchive-tools zstd:zstd; do
+    command -v "${pair%:*}" >/dev/null || packages+=("${pair#*:}")
 done
+[ ${#packages[@]} -eq 0 ] || note "missing; on Debian: apt-get install --no-install-recommends ${packages[*]}"
+command -v hyperfine >/dev/null && command -v python3 >/dev/null || exit 2
 
-host=$(rustc -vV | sed -n 's/^host: //p')
 if [ -z "${REPOT:-}" ]; then
     cargo build -q --release -p repot
-    REPOT=${CARGO_TARGET_DIR:-target}/$host/release/repot
+    REPOT=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release/repot
 fi
 REPOT=$(realpath "$REPOT")
-tree=${1:-$(cargo run -q -p repot-e2e --bin repot-trees -- path bookworm-systemd)}
 
 work=$(mktemp -d /var/tmp/repot-bench.XXXXXX)
-export REPOT_DATA_DIR=$work/data REPOT_RUN_DIR=$work/run
+fast=$(mktemp -d /dev/shm/repot-bench.XXXXXX)
+export REPOT_DATA_DIR=$work/data REPOT_RUN_DIR=$fast/run
 cleanup() {
     "$REPOT" stop --all --timeout 5 >/dev/null 2>&1 || true
-    lxc-stop -P "$work/lxc" -n bench -k >/dev/null 2>&1 || true
-    rm -rf --one-file-system "$work"
+    lxc-stop -P "$work/lxc" -n boot -k >/dev/null 2>&1 || true
+    umount -l "$work/podman/overlay" 2>/dev/null || true
+    rm -rf --one-file-system "$work" "$fast"
 }
 trap cleanup EXIT
 
-# ---- A command in a tree --------------------------------------------------------------------------------------------
+# ---- What is measured ---------------------------------------------------------------------------------------------------
 
-mkdir -p "$work/bundle"
-if command -v crun >/dev/null; then
-    (cd "$work/bundle" && crun spec)
-    python3 - "$work/bundle/config.json" "$tree" <<'PY'
+# Runs a command where only cgroup2 is mounted.
+only_v2() {
+    if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then "$@"; return; fi
+    unshare --mount sh -c 'umount -R -l /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec "$@"' sh "$@"
+}
+
+trees() { ${TREES:-cargo run -q -p repot-e2e --bin repot-trees --} path "$1"; }
+for name in systemd sysvinit; do
+    cp -a --reflink=auto "$(trees "bookworm-$name")" "$work/$name" # the peers write to their tree
+done
+tree=$work/systemd
+# The one console that all four have is /dev/console; a systemd in a container serves it by itself.
+sed -i -E 's/ tty1$/ console/; /tty[2-6]/d' "$work/sysvinit/etc/inittab"
+
+podman=(podman --root "$work/podman" --runroot "$fast/podman" --cgroup-manager=cgroupfs --runtime runc)
+podman_run=(run --network none --pids-limit 0 --ulimit nofile=1024:1024 --ulimit nproc=1024:1024)
+
+# ---- A command in a tree ------------------------------------------------------------------------------------------------
+
+bundle() { # PROGRAM: its default specification, with our tree, /bin/true, and no limits to set, which may take privileges
+    command -v "$1" >/dev/null || return 0
+    mkdir -p "$work/$1"
+    (cd "$work/$1" && "$1" spec)
+    python3 - "$work/$1/config.json" "$tree" <<'PY'
 import json, sys
 path, tree = sys.argv[1:]
 config = json.load(open(path))
 config["root"] = {"path": tree, "readonly": True}
-config["process"].update(args=["/bin/true"], terminal=False)
+config["process"].update(args=["/bin/true"], terminal=False, rlimits=[])
 json.dump(config, open(path, "w"))
 PY
-fi
+}
+bundle crun
+bundle runc
+lxc() { # NAME INIT TREE OPTIONS
+    mkdir -p "$work/lxc/$1"
+    printf '%s\n' "lxc.include = /usr/share/lxc/config/common.conf" "lxc.rootfs.path = dir:$3" "lxc.rootfs.options = $4" \
+        "lxc.uts.name = $1" "lxc.net.0.type = empty" "lxc.apparmor.profile = unconfined" "lxc.init.cmd = $2" \
+        >"$work/lxc/$1/config"
+}
+lxc true /bin/true "$tree" ro
+
 commands=(
     "chroot|chroot $tree /bin/true"
     "unshare (pid, mount, uts, ipc, net)|unshare --fork --pid --mount --uts --ipc --net --root=$tree /bin/true"
     "bwrap (all namespaces)|bwrap --unshare-all --ro-bind $tree / --proc /proc --dev /dev --tmpfs /tmp /bin/true"
-    "crun|crun --cgroup-manager=disabled run -b $work/bundle bench-$$"
     "repot run|$REPOT run $tree /bin/true"
+    "crun (no cgroup)|crun --root $fast/crun --cgroup-manager=disabled run -b $work/crun bench-$$"
+    "runc|runc --root $fast/runc run -b $work/runc bench-$$"
+    "lxc-start|lxc-start -P $work/lxc -n true -F"
     "systemd-nspawn|systemd-nspawn -q --register=no --keep-unit --read-only -D $tree /bin/true"
+    "podman (runc)|${podman[*]} ${podman_run[*]} --rm --rootfs $tree /bin/true"
 )
-names=() args=()
-for entry in "${commands[@]}"; do
-    name=${entry%%|*} command=${entry#*|}
-    if $command >"$work/probe" 2>&1; then
-        names+=("$name"); args+=(-n "$name" "$command")
-    else
-        note "$name does not work here: $(tail -1 "$work/probe")"
-    fi
-done
-hyperfine -N --warmup 3 --runs "$RUNS" --export-json "$work/run.json" "${args[@]}" >/dev/null 2>"$work/hyperfine" \
-    || { cat "$work/hyperfine" >&2; exit 1; }
-
-# ---- Boot to the prompt ---------------------------------------------------------------------------------------------
-
-cp -a --reflink=auto "$tree" "$work/copy"      # the peers write to their tree
-mkdir -p "$work/lxc/bench"
-cat >"$work/lxc/bench/config" <<CONF
-lxc.include = /usr/share/lxc/config/common.conf
-lxc.rootfs.path = dir:$work/copy
-lxc.uts.name = bench
-lxc.net.0.type = empty
-lxc.apparmor.profile = unconfined
-CONF
-cat >"$work/boot.py" <<'PY'
-"""Starts a command on a pty, waits for `login:`, measures the process that stays, ends it. JSON on standard output."""
-import json, os, pty, select, subprocess, sys, time
-
-def pss(pid):
-    fields = {}
-    for line in open(f"/proc/{pid}/smaps_rollup"):
-        name, _, rest = line.partition(":")
-        fields[name] = int(rest.split()[0]) if rest.strip().endswith("kB") else 0
-    return {"pss_kib": fields["Pss"], "private_kib": fields["Private_Dirty"] + fields["Private_Clean"]}
-
-def main(kind, end, argv):
-    begin = time.monotonic()
-    pid, master = pty.fork()
-    if pid == 0:
-        os.execvp(argv[0], argv)
-    seen = b""
-    while b"login: " not in seen:
-        if not select.select([master], [], [], 60)[0]:
-            sys.exit(f"no prompt within 60 s: {seen[-400:]!r}")
-        try:
-            seen += os.read(master, 4096)
-        except OSError:
-            sys.exit(f"ended before the prompt: {seen[-400:]!r}")
-    result = {"ms": (time.monotonic() - begin) * 1000}
-    keeper = pid
-    if kind == "repot":   # what stays is the supervisor; the command on the terminal may detach
-        run = os.environ["REPOT_RUN_DIR"]
-        name = next(n for n in os.listdir(run) if not n.startswith("."))
-        keeper = json.load(open(f"{run}/{name}/state.json"))["supervisor_pid"]
-    result.update(pss(keeper))
-    begin = time.monotonic()
-    if end:
-        subprocess.Popen(end, shell=True, stdin=subprocess.DEVNULL)
-    else:                 # nspawn: its only child is PID 1 (or its helper); SIGRTMIN+4 through it
-        os.kill(pid, 15)
-    while True:           # drains the console until the end
-        try:
-            if select.select([master], [], [], 30)[0] and os.read(master, 4096):
-                continue
-        except OSError:
-            pass
-        break
-    os.waitpid(pid, 0)
-    result["stop_ms"] = (time.monotonic() - begin) * 1000
-    print(json.dumps(result))
-
-main(sys.argv[1], sys.argv[2], sys.argv[3:])
-PY
-boots() { # NAME KIND END COMMAND...
-    local name=$1; shift
-    for ((n = 0; n < BOOTS; n++)); do
-        timeout 120 python3 "$work/boot.py" "$@" >>"$work/boots.$name" 2>"$work/probe" \
-            || { note "$name: $(tail -1 "$work/probe")"; rm -f "$work/boots.$name"; return 0; }
+measure() { # FILE: all commands in turns, by the command that comes after
+    local file=$1 entry name command args=()
+    shift
+    for entry in "${commands[@]}"; do
+        name=${entry%%|*} command=${entry#*|}
+        if timeout 60 "$@" $command >"$work/probe" 2>&1 </dev/null; then
+            args+=(-n "$name" "$command")
+        else
+            note "$name does not work here: $(tail -1 "$work/probe")"
+        fi
     done
+    timeout 900 "$@" hyperfine -N --warmup 3 --runs "$RUNS" --export-json "$file" "${args[@]}" >/dev/null 2>"$work/hyperfine" \
+        || { cat "$work/hyperfine" >&2; exit 1; }
 }
-boots "repot" repot "$REPOT stop --all >/dev/null" "$REPOT" boot --ephemeral "$tree"
-# SIGTERM makes nspawn ask PID 1 to power off (SIGRTMIN+3); PID 1 halts, which ends it.
-boots "systemd-nspawn" other "" systemd-nspawn -q --register=no --keep-unit -b -D "$work/copy"
-boots "lxc-start" other "lxc-stop -P $work/lxc -n bench >/dev/null 2>&1" lxc-start -P "$work/lxc" -n bench -F
+export -f only_v2
+v2=(bash -c 'only_v2 "$@"' bash)
+measure "$work/run-v2.json" "${v2[@]}"
+[ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] || measure "$work/run-host.json" env
 
-# ---- Tables -----------------------------------------------------------------------------------------------------------
+# ---- Boot to the prompt -------------------------------------------------------------------------------------------------
 
-python3 - "$work" <<'PY'
-import glob, json, os, statistics, sys
-work = sys.argv[1]
-results = json.load(open(f"{work}/run.json"))["results"]
-own = next(r["median"] for r in results if r["command"] == "repot run")
-print("| a command in a tree (`/bin/true`) | median ms | times repot |\n| --- | ---: | ---: |")
-for r in sorted(results, key=lambda r: r["median"]):
-    print(f"| {r['command']} | {r['median'] * 1000:.1f} | {r['median'] / own:.2f} |")
-boots = {os.path.basename(f)[6:]: [json.loads(l) for l in open(f)] for f in glob.glob(f"{work}/boots.*")}
-median = lambda name, key: statistics.median(b[key] for b in boots[name])
-print("\n| boot to `login:` | median ms | times repot | stop, median ms | Pss of what stays, KiB | private, KiB |")
-print("| --- | ---: | ---: | ---: | ---: | ---: |")
-for name in sorted(boots, key=lambda name: median(name, "ms")):
-    ratio = median(name, "ms") / median("repot", "ms") if "repot" in boots else float("nan")
-    print(f"| {name} | {median(name, 'ms'):.0f} | {ratio:.2f} | {median(name, 'stop_ms'):.0f} "
-          f"| {median(name, 'pss_kib'):.0f} | {median(name, 'private_kib'):.0f} |")
-PY
+boot() { # TREE SYSTEM IDLE
+    local tree=$work/$1 out=$work/boots.$1.$2 argv=() end="" keeper=""
+    # A sysvinit of others has no way to be asked to power off that all of them know.
+    local asked=yes
+    [ "$1" = systemd ] || asked=no
+    case $2 in
+    repot)
+        argv=("$REPOT" boot --ephemeral "$tree") end="$REPOT stop --all"
+        keeper="sed -n 's/.*\"supervisor_pid\": *\([0-9]*\).*/\1/p' $REPOT_RUN_DIR/*/state.json" ;;
+    systemd-nspawn) # SIGTERM makes it ask a systemd to power off
+        [ $asked = yes ] || end=KILL
+        argv=(systemd-nspawn -q --register=no --keep-unit -b -D "$tree") ;;
+    lxc-start)
+        argv=(lxc-start -P "$work/lxc" -n boot -F) end="lxc-stop -P $work/lxc -n boot"
+        [ $asked = yes ] || end="KILL $end -k"
+        lxc boot /sbin/init "$tree" rw ;;
+    podman)
+        argv=("${podman[@]}" "${podman_run[@]}" --rm -it --name boot --systemd "$([ $asked = yes ] && echo always || echo false)" --rootfs "$tree" /sbin/init)
+        end="${podman[*]} stop -t 20 boot"
+        [ $asked = yes ] || end="KILL ${podman[*]} kill boot"
+        keeper="${podman[*]} inspect -f '{{.State.ConmonPid}}' boot" ;;
+    esac
+    command -v "${argv[0]}" >/dev/null || return 0
+    [ ! -e "$out.failed" ] || return 0
+    timeout 150 "${v2[@]}" python3 benches/boot.py "$3" "$end" "$keeper" "${argv[@]}" >>"$out" 2>"$work/probe" </dev/null \
+        || { note "$2 does not boot $1 here: $(tail -1 "$work/probe")"; touch "$out.failed"; }
+}
+for name in systemd sysvinit; do
+    boot $name systemd-nspawn 0 # settles what a first boot writes, such as the machine-id, for all
+    rm -f "$work/boots.$name.systemd-nspawn" "$work/$name/run/initctl"
+    for ((round = 0; round < BOOTS; round++)); do
+        for system in repot systemd-nspawn lxc-start podman; do
+            boot $name $system $((round < 2 ? 5 : 0))
+        done
+    done
+done
+
+# ---- Unpacking ----------------------------------------------------------------------------------------------------------
+
+tar -C "$tree" --numeric-owner --xattrs --xattrs-include='*' -cf "$fast/t.tar" .
+gzip -k "$fast/t.tar"
+! command -v zstd >/dev/null || zstd -q -3 "$fast/t.tar"
+(
+    cd "$fast"
+    export REPOT_DATA_DIR=$fast/state
+    for archive in t.tar.zst t.tar.gz; do
+        [ -e $archive ] || continue
+        args=() commands=(
+            "GNU tar|tar --numeric-owner -p -C out -xf $archive"
+            "bsdtar|bsdtar --numeric-owner -p -C out -xf $archive"
+            "repot import|$REPOT import $archive"
+        )
+        for entry in "${commands[@]}"; do
+            command=${entry#*|}
+            command -v "${command%% *}" >/dev/null || continue
+            args+=(-n "${entry%%|*}" "$command")
+            rm -rf out state
+            mkdir out
+            # The largest resident set of it and of what it starts.
+            python3 -c 'import os, sys
+pid = os.fork()
+if pid == 0:
+    os.dup2(2, 1)
+    os.execvp(sys.argv[2], sys.argv[2:])
+print(sys.argv[1], os.wait4(pid, 0)[2].ru_maxrss, sep="|")' "$archive|${entry%%|*}" $command 2>/dev/null >>memory
+        done
+        hyperfine -N --warmup 1 --runs "$UNPACKS" --prepare "sh -c 'rm -rf out state; mkdir out'" \
+            --export-json "$work/unpack.$archive.json" "${args[@]}" >/dev/null 2>"$work/hyperfine" \
+            || { cat "$work/hyperfine" >&2; exit 1; }
+    done
+    cp memory "$work/memory"
+)
+
+python3 benches/tables.py "$work" ${1:+docs/performance.md}
