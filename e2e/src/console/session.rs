@@ -29,12 +29,14 @@ impl Console {
         self.expect(Regex::new("[Pp]assword: ?")?, within)
             .context("waiting to be asked for the password")?;
         self.send_line(password)?;
-        let answer = Regex::new(r"(?m)(Login incorrect|Permission denied|[#$] ?$)")?;
+        // An init that goes on writing may do so right behind the prompt: bash's own is known anywhere in a line.
+        let answer =
+            Regex::new(r"(?m)(Login incorrect|Permission denied|[#$] ?$|\w+@\S+ \S+[#$] )")?;
         let answer = self.expect(answer, within).context("waiting for a shell")?;
         let [seen, ..] = answer.groups.as_slice() else {
             bail!("the pattern has no match")
         };
-        if !seen.starts_with(['#', '$']) {
+        if !seen.trim_end().ends_with(['#', '$']) {
             return Err(self.report(&format!("{user} cannot log in: {seen}")));
         }
         Ok(())
