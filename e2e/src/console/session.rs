@@ -25,7 +25,8 @@ impl Console {
         // may come right behind, so the end of the line is no criterion.
         self.expect(Regex::new(r"\S+ login: ?")?, within)
             .context("waiting for a login prompt")?;
-        self.send_line(user)?;
+        // An answer of ours to a question of a program before may arrive only now: ^U takes back what is typed already.
+        self.send_line(&format!("\x15{user}"))?;
         self.expect(Regex::new("[Pp]assword: ?")?, within)
             .context("waiting to be asked for the password")?;
         self.send_line(password)?;
