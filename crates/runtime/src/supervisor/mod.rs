@@ -5,6 +5,7 @@
 //! that is in the boot spec.
 
 mod clients;
+mod clock;
 mod console;
 mod log;
 mod oom;
@@ -19,6 +20,7 @@ use crate::protocol::{self, Event, NOTIFY, PACKET};
 use crate::registry::{self, LastRun};
 use crate::step::Inputs;
 use clients::Client;
+pub(crate) use clock::{now_s, timespec};
 use console::Console;
 use log::ConsoleLog;
 use oom::OomWatch;
@@ -28,14 +30,14 @@ use repot_model::{
     TerminalRole,
 };
 use repot_sys::SignalSet;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::termios::Winsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
@@ -495,17 +497,4 @@ fn note_leader(state: &mut RuntimeState, machine: &Launched) {
 
 fn poll_in(fd: &OwnedFd) -> PollFd<'_> {
     PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)
-}
-
-pub(crate) fn timespec(duration: std::time::Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(duration.subsec_nanos()),
-    }
-}
-
-pub(crate) fn now_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs())
 }
