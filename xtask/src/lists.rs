@@ -19,6 +19,7 @@ const LISTS: &[&str] = &[
     "crates/doctor/src/init/mod.rs",
     "crates/doctor/src/distro/mod.rs",
     "crates/doctor/src/login/mod.rs",
+    "crates/doctor/src/rules/mod.rs",
     "crates/image/src/source/mod.rs",
     "crates/cli/src/commands/mod.rs",
 ];

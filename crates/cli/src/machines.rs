@@ -58,6 +58,7 @@ pub(crate) fn candidate(
             created_s,
             limits: None,
             policy: Policy::default(),
+            hand_over: None,
         };
         Ok(Candidate {
             record,

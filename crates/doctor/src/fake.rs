@@ -5,8 +5,12 @@
     reason = "tests write the trees that the crate reads"
 )]
 
-use crate::{inspect, needs};
-use repot_model::{Facts, InitFacts, Needs};
+use crate::rules::Wishes;
+use crate::{diagnose, inspect, needs};
+use repot_model::{
+    EngineId, Facts, Finding, InitFacts, Needs, OfferedTerminal, Offers, ProgramOffer, Resolver,
+    StopOffer,
+};
 use repot_rootfs::RootRead;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -130,4 +134,65 @@ pub(crate) fn ttys(init: &InitFacts) -> Vec<(&str, repot_model::GettyKind)> {
         .iter()
         .map(|getty| (getty.tty.as_str(), getty.kind))
         .collect()
+}
+
+/// An engine that gives everything: no rule about engines has anything to say. Tests take away what they are about.
+pub(crate) fn offers() -> Offers {
+    Offers {
+        engine: EngineId("fake".into()),
+        console: OfferedTerminal {
+            device: "console".into(),
+            login_name: "tty1".into(),
+        },
+        terminals: ["tty1", "tty2", "tty3", "tty4", "tty5", "tty6"]
+            .map(str::to_owned)
+            .to_vec(),
+        tty1_is_console: true,
+        makes_missing_terminals: true,
+        serves_silent_console: true,
+        is_pid1: true,
+        program: ProgramOffer::Any,
+        container: None,
+        takes_env: true,
+        cgroups: vec![
+            repot_model::CgroupVersion::V2,
+            repot_model::CgroupVersion::V1Systemd,
+        ],
+        capabilities: ["SYS_ADMIN", "SYS_BOOT", "SYS_RESOURCE", "AUDIT_CONTROL"]
+            .map(str::to_owned)
+            .to_vec(),
+        stop: StopOffer::Asks,
+        mounts: ["/proc", "/sys", "/dev", "/run"]
+            .map(str::to_owned)
+            .to_vec(),
+        demands: Vec::new(),
+        ids: 65536,
+        raises_limits: true,
+        sets_loginuid: true,
+        has_keyring: true,
+        sys_is_read_only: true,
+        may_mount: true,
+        interfaces: Vec::new(),
+        resolver: Resolver::Machine,
+        unprivileged: true,
+    }
+}
+
+/// What one rule finds in a tree.
+pub(crate) fn diagnose_for(tree: &Tree, offers: &Offers, rule: &str) -> Vec<Finding> {
+    diagnose_with(tree, offers, &Wishes::default(), rule)
+}
+
+/// The same with wishes.
+pub(crate) fn diagnose_with(
+    tree: &Tree,
+    offers: &Offers,
+    wishes: &Wishes,
+    rule: &str,
+) -> Vec<Finding> {
+    let diagnosis = diagnose(&tree.root(), &tree.facts(), offers, wishes, &|_| true);
+    assert!(diagnosis.unchecked.is_empty(), "{:?}", diagnosis.unchecked);
+    let mut found = diagnosis.findings;
+    found.retain(|finding| finding.rule.0 == rule);
+    found
 }

@@ -7,7 +7,9 @@
 #![deny(missing_docs)]
 
 mod arch;
+mod engine;
 mod facts;
+mod finding;
 mod hint;
 mod limits;
 mod name;
@@ -19,10 +21,15 @@ mod spec;
 mod state;
 
 pub use arch::{Arch, Libc};
+pub use engine::{
+    CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, HostFile, ImageFormat,
+    LeaderProbe, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, shell_word,
+};
 pub use facts::{
     Account, Distribution, ElfFacts, Evidence, Facts, Getty, GettyKind, InitFacts, LoginFacts,
     LoginStack, PamFacts, PasswordState,
 };
+pub use finding::{Certainty, Change, Edit, Finding, Remedy, RuleId, Severity};
 pub use hint::{HintExt, Hinted};
 pub use limits::{Bytes, Cpus, Limits};
 pub use name::{InitId, MachineName, NameError};

@@ -1,6 +1,6 @@
 //! The boot spec: everything that the native runtime needs to start a machine, decided beforehand and printable.
 
-use crate::{CgroupVersion, Device, Limits, MachineName, Needs, Seccomp};
+use crate::{CgroupVersion, Device, HandOver, Limits, MachineName, Needs, Seccomp};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -60,6 +60,10 @@ pub struct BootSpec {
     pub bare_proc: bool,
     /// The init's needs, for stop, reboot and readiness. `None` in shell mode.
     pub needs: Option<Needs>,
+    /// The container system that runs it. `None`: the native runtime. What the engine decides by itself (`idmap`, `terminals`,
+    /// `cgroup`, `capabilities`, `seccomp`) is of no effect then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOver>,
     /// Whether a getty of ours answers on the console if nothing else does.
     pub console_login: bool,
     /// What was decided, and why: for `--dry-run` and `status`.

@@ -1,6 +1,6 @@
 //! What is known of a machine between commands: its record on disk, and its state while it runs.
 
-use crate::{BootSpec, Limits, MachineName, Policy};
+use crate::{BootSpec, HandOver, Limits, MachineName, Policy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -32,6 +32,10 @@ pub struct MachineRecord {
     /// What it may do to its host.
     #[serde(default)]
     pub policy: Policy,
+    /// How it was handed to another container system; kept so that every later command can reach and remove it there. `None`:
+    /// it is the native runtime's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOver>,
 }
 
 /// The part of [`RuntimeState`] that every version of repot writes under these names, so that any other can tell whether the

@@ -161,6 +161,7 @@ pub fn plan(request: Request, facts: &Facts, payload: Payload) -> BootSpec {
         devices: request.policy.devices,
         bare_proc: granted.bare_proc,
         needs,
+        hand_over: None,
         console_login,
         decisions,
         name: request.name,

@@ -1,0 +1,202 @@
+//! The known reasons why a tree does not boot or does not let you in, one file each.
+//!
+//! A rule compares what the tree is and needs with what an engine offers; it asks neither which engine nor which distribution
+//! that is. To add one: a file here with a [`Rule`], `cargo xtask gen` for its `mod` line, and an entry in [`RULES`], which is
+//! in the order in which they run: those that mend what others look at come first.
+
+mod os_release;
+
+use crate::{Result, View};
+use repot_model::{
+    Certainty, Edit, Evidence, Facts, Finding, Needs, Offers, Remedy, RuleId, Severity,
+};
+
+/// What a rule is about, for `explain` and the pages under `docs/rules`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleMeta {
+    /// Its ID: the name of its file, with `-` for `_`.
+    pub id: &'static str,
+    /// The worst that it finds.
+    pub severity: Severity,
+    /// One line: what is wrong, in general.
+    pub summary: &'static str,
+    /// Several paragraphs in Markdown: symptom, cause, what repot does about it, what one can do by hand.
+    pub explain: &'static str,
+    /// Where that is known from: man pages, sources, issues.
+    pub sources: &'static [&'static str],
+}
+
+/// What the user has asked for besides a boot: some edits are made only then.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// A password for root, as crypt(5) writes it.
+    pub root_password_hash: Option<String>,
+    /// Whether root is logged in on the console without being asked.
+    pub autologin: bool,
+}
+
+/// What a rule looks at.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// The tree, with the edits of the rules before.
+    pub tree: &'a View<'a>,
+    /// What it is, before any edit.
+    pub facts: &'a Facts,
+    /// What its init wants. `None`: it has none.
+    pub needs: Option<&'a Needs>,
+    /// What the engine gives.
+    pub offers: &'a Offers,
+    /// What the user asked for.
+    pub wishes: &'a Wishes,
+}
+
+/// One known reason.
+pub trait Rule: Sync + std::fmt::Debug {
+    /// What it is about.
+    fn meta(&self) -> &'static RuleMeta;
+
+    /// What it has found; nothing, one thing, or several that are mended apart.
+    ///
+    /// # Errors
+    /// The tree could not be read: "could not check", which is not "fine".
+    fn check(&self, case: &Case<'_>) -> Result<Vec<Finding>>;
+}
+
+/// All rules, in the order in which they run.
+pub static RULES: &[&dyn Rule] = &[&os_release::OsRelease];
+
+/// The rule of that ID.
+pub fn rule(id: &str) -> Option<&'static dyn Rule> {
+    RULES.iter().find(|rule| rule.meta().id == id).copied()
+}
+
+impl RuleMeta {
+    /// The frame of a finding of this rule: certain, no edits yet, nobody takes care.
+    pub(crate) fn finding(
+        &self,
+        summary: impl Into<String>,
+        symptom: impl Into<String>,
+    ) -> Finding {
+        Finding {
+            rule: RuleId(self.id.to_owned()),
+            severity: self.severity,
+            certainty: Certainty::Certain,
+            summary: summary.into(),
+            symptom: symptom.into(),
+            cause: String::new(),
+            evidence: Vec::new(),
+            remedy: Remedy::Manual,
+            edits: Vec::new(),
+            hint: None,
+        }
+    }
+}
+
+/// A diagnosis: every finding, in the order of the rules, and the rules that could not check.
+#[derive(Debug, Default)]
+pub struct Diagnosis {
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// Rules that could not be applied, with the reason.
+    pub unchecked: Vec<(RuleId, String)>,
+}
+
+impl Diagnosis {
+    /// The edits that are made without being asked for, in order.
+    pub fn automatic(&self) -> impl Iterator<Item = &Edit> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.remedy == Remedy::Automatic)
+            .flat_map(|finding| &finding.edits)
+    }
+
+    /// Those, and the ones that the user's wishes have brought up.
+    pub fn wished(&self) -> impl Iterator<Item = &Edit> {
+        self.findings
+            .iter()
+            .filter(|finding| matches!(finding.remedy, Remedy::Automatic | Remedy::Asked))
+            .flat_map(|finding| &finding.edits)
+    }
+}
+
+/// Applies all rules. Each sees the edits of those before it that `accepts` lets through.
+pub fn diagnose(
+    root: &repot_rootfs::RootRead,
+    facts: &Facts,
+    offers: &Offers,
+    wishes: &Wishes,
+    accepts: &dyn Fn(&Finding) -> bool,
+) -> Diagnosis {
+    let mut view = View::new(root);
+    let needs = crate::needs(facts);
+    let mut diagnosis = Diagnosis::default();
+    for rule in RULES {
+        let case = Case {
+            tree: &view,
+            facts,
+            needs: needs.as_ref(),
+            offers,
+            wishes,
+        };
+        match rule.check(&case) {
+            Ok(findings) => {
+                for finding in &findings {
+                    if accepts(finding) {
+                        finding.edits.iter().for_each(|edit| view.apply(edit));
+                    }
+                }
+                diagnosis.findings.extend(findings);
+            }
+            Err(error) => {
+                let mut why = error.to_string();
+                let mut cause = std::error::Error::source(&error);
+                while let Some(next) = cause {
+                    why = format!("{why}: {next}");
+                    cause = next.source();
+                }
+                diagnosis
+                    .unchecked
+                    .push((RuleId(rule.meta().id.to_owned()), why));
+            }
+        }
+    }
+    diagnosis
+}
+
+/// Evidence that something is not there.
+pub(crate) fn absent(path: &str) -> Evidence {
+    Evidence {
+        path: path.to_owned(),
+        line: None,
+        seen: "does not exist".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "reads this crate's own folder")]
+    fn the_list_matches_the_folder() {
+        let ids: Vec<&str> = RULES.iter().map(|rule| rule.meta().id).collect();
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/rules");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let stem = name.trim_end_matches(".rs").replace('_', "-");
+            // Shared parts are folders or named here.
+            if !["mod"].contains(&stem.as_str()) {
+                assert!(ids.contains(&stem.as_str()), "{stem} is in no list");
+            }
+        }
+        let mut unique = ids.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), ids.len(), "{ids:?}");
+        for rule in RULES {
+            let meta = rule.meta();
+            assert!(!meta.sources.is_empty(), "{} names no source", meta.id);
+            assert!(meta.explain.len() > 80, "{} explains nothing", meta.id);
+        }
+    }
+}
