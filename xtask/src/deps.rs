@@ -10,9 +10,11 @@ use std::process::Command;
 const ALLOWED: &[(&str, &str)] = &[
     (
         "repot",
-        "repot-doctor repot-image repot-model repot-rootfs repot-runtime",
+        "repot-doctor repot-engines repot-image repot-model repot-rootfs repot-runtime",
     ),
     ("repot-doctor", "repot-model repot-rootfs"),
+    // Pure plans, and questions to the engines' own programs: who acts is the runtime.
+    ("repot-engines", "repot-model"),
     // The test kit knows repot as a program only.
     ("repot-e2e", ""),
     ("repot-image", "repot-model repot-rootfs"),

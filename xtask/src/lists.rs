@@ -20,6 +20,7 @@ const LISTS: &[&str] = &[
     "crates/doctor/src/distro/mod.rs",
     "crates/doctor/src/login/mod.rs",
     "crates/doctor/src/rules/mod.rs",
+    "crates/engines/src/lib.rs",
     "crates/image/src/source/mod.rs",
     "crates/cli/src/commands/mod.rs",
 ];
@@ -50,7 +51,7 @@ pub(crate) fn generate(root: &Path, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-/// The modules in a folder: files and folders, but for `mod.rs`.
+/// The modules in a folder: files and folders, but for `mod.rs` and `lib.rs`.
 fn modules(folder: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for entry in
@@ -64,7 +65,11 @@ fn modules(folder: &Path) -> Result<BTreeSet<String>> {
                 .is_file()
                 .then_some(&*name)
         });
-        found.extend(module.filter(|module| *module != "mod").map(str::to_owned));
+        found.extend(
+            module
+                .filter(|module| !matches!(*module, "mod" | "lib"))
+                .map(str::to_owned),
+        );
     }
     Ok(found)
 }

@@ -1,0 +1,111 @@
+//! What engines have to know of this host, looked at once.
+
+use repot_model::CgroupVersion;
+use std::path::Path;
+
+/// How the host keeps its cgroups (cgroups(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupLayout {
+    /// cgroup2 alone, at `/sys/fs/cgroup`.
+    Unified,
+    /// v1 hierarchies, and a cgroup2 without controllers at `/sys/fs/cgroup/unified`.
+    Hybrid,
+    /// v1 hierarchies alone.
+    Legacy,
+    /// Nothing is mounted.
+    None,
+}
+
+impl CgroupLayout {
+    /// The layouts that an engine can give that shows a machine what the host has.
+    pub fn views(self) -> Vec<CgroupVersion> {
+        match self {
+            Self::Unified => vec![CgroupVersion::V2],
+            Self::Hybrid | Self::Legacy => vec![CgroupVersion::V1Systemd],
+            Self::None => Vec::new(),
+        }
+    }
+}
+
+/// This host, as engines see it.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// How it keeps its cgroups.
+    pub cgroups: CgroupLayout,
+    /// Whether the caller is root of it.
+    pub is_root: bool,
+    /// Whether systemd is its PID 1 (sd_booted(3)).
+    pub has_systemd: bool,
+    /// Capabilities that the caller can hand on (`CapBnd` of proc_pid_status(5)), as a mask.
+    pub capability_bound: u64,
+    /// The caller's environment, as far as engines look at it: `DOCKER_HOST`, `CONTAINER_HOST`, `LXD_DIR`, `INCUS_DIR`, ...
+    pub env: Vec<(String, String)>,
+}
+
+/// Variables that engines look at.
+const VARIABLES: &[&str] = &[
+    "CONTAINERD_ADDRESS",
+    "CONTAINERD_NAMESPACE",
+    "CONTAINER_HOST",
+    "DOCKER_HOST",
+    "INCUS_DIR",
+    "INCUS_SOCKET",
+    "LXC_PATH",
+    "LXD_DIR",
+    "LXD_SOCKET",
+    "XDG_RUNTIME_DIR",
+];
+
+/// `CGROUP2_SUPER_MAGIC` and `TMPFS_MAGIC` (linux/magic.h).
+const CGROUP2: u32 = 0x6367_7270;
+const TMPFS: u32 = 0x0102_1994;
+
+impl Host {
+    /// Looks at the host that this runs on.
+    pub fn look() -> Self {
+        let is_cgroup2 = |path: &str| magic(path) == Some(CGROUP2);
+        let cgroups = if is_cgroup2("/sys/fs/cgroup") {
+            CgroupLayout::Unified
+        } else if is_cgroup2("/sys/fs/cgroup/unified") {
+            CgroupLayout::Hybrid
+        } else if magic("/sys/fs/cgroup") == Some(TMPFS) {
+            CgroupLayout::Legacy
+        } else {
+            CgroupLayout::None
+        };
+        let bound = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let capability_bound = bound
+            .lines()
+            .find_map(|line| line.strip_prefix("CapBnd:"))
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .unwrap_or(0);
+        Self {
+            cgroups,
+            is_root: rustix::process::geteuid().is_root(),
+            has_systemd: Path::new("/run/systemd/system").is_dir(),
+            capability_bound,
+            env: VARIABLES
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+                .collect(),
+        }
+    }
+
+    /// A variable of the caller's.
+    pub fn var(&self, name: &str) -> Option<&str> {
+        let found = self.env.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the caller can hand on the capability with that number (capability.h).
+    pub fn has_capability(&self, number: u32) -> bool {
+        self.capability_bound
+            .checked_shr(number)
+            .is_some_and(|mask| mask & 1 == 1)
+    }
+}
+
+fn magic(path: &str) -> Option<u32> {
+    let found = rustix::fs::statfs(path).ok()?;
+    u32::try_from(found.f_type).ok()
+}

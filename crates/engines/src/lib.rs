@@ -1,0 +1,155 @@
+//! The container systems that repot can hand a machine to, one file each.
+//!
+//! An engine says whether it can be used on this host ([`Engine::discover`], which runs `PROGRAM --version` and the like), what it
+//! gives to a machine ([`Engine::offers`]), and how a machine is run in it ([`Engine::hand_over`]); the last two are pure. Who
+//! carries that out is the supervisor in `repot-runtime`. What a tree needs is none of this crate's business: no file here asks
+//! for an init or a distribution.
+//!
+//! To add one: a file here with an [`Engine`], `cargo xtask gen` for its `mod` line, an entry in [`ENGINES`].
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod host;
+mod native;
+mod nspawn;
+mod probe;
+
+pub use host::{CgroupLayout, Host};
+pub use native::native_offers;
+
+use repot_model::{
+    BindMount, EngineId, HandOver, Limits, MachineName, Network, Offers, Signal, TmpfsMount,
+};
+use std::path::PathBuf;
+
+/// One container system.
+pub trait Engine: Sync + std::fmt::Debug {
+    /// Its ID: the name of its file, with `-` for `_`.
+    fn id(&self) -> &'static str;
+
+    /// Whether it is here, in which version, and whether it can be used. Runs the engine's own programs, each with a deadline.
+    fn discover(&self, host: &Host) -> Discovery;
+
+    /// What it gives to a machine that repot starts in it on this host. Pure; where it was not found, what it would give.
+    fn offers(&self, host: &Host, found: &Discovery) -> Offers;
+
+    /// How that machine is run in it. Pure.
+    ///
+    /// # Errors
+    /// [`Error::CannotHost`]: something that was asked for does not exist there.
+    fn hand_over(&self, launch: &Launch, host: &Host, found: &Discovery) -> Result<HandOver>;
+}
+
+/// All engines but the native runtime, sorted by ID.
+pub static ENGINES: &[&dyn Engine] = &[&nspawn::Nspawn];
+
+/// The engine of that ID.
+pub fn engine(id: &str) -> Option<&'static dyn Engine> {
+    ENGINES.iter().find(|engine| engine.id() == id).copied()
+}
+
+/// What was found of an engine on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery {
+    /// As the engine states it: `252`.
+    pub version: Option<String>,
+    /// Whether it can be used.
+    pub state: Usable,
+}
+
+/// Whether an engine can be used on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Usable {
+    /// It can.
+    Yes,
+    /// It is not installed.
+    Missing {
+        /// The command that installs it.
+        hint: String,
+    },
+    /// It is there, but does not work.
+    No {
+        /// Why.
+        why: String,
+        /// What mends it.
+        hint: String,
+    },
+}
+
+/// A machine to be handed over: what its tree's needs, the rules and the user have come to.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// Its name, also in the engine, prefixed where the engine's names are shared with others'.
+    pub name: MachineName,
+    /// Its host name.
+    pub hostname: String,
+    /// 32 hexadecimal digits.
+    pub uuid: String,
+    /// argv of PID 1. The first is the program, an absolute path in the tree.
+    pub argv: Vec<String>,
+    /// Variables for PID 1, among them `container` where it matters.
+    pub env: Vec<(String, String)>,
+    /// The signal that asks its init to power off, if there is one.
+    pub power_off: Option<Signal>,
+    /// How long a shutdown may take, in seconds.
+    pub patience_s: u32,
+    /// cgroup layouts that the init can work with, best first. Empty: it does not care.
+    pub cgroups: Vec<repot_model::CgroupVersion>,
+    /// The network wanted.
+    pub network: Network,
+    /// Binds wanted.
+    pub binds: Vec<BindMount>,
+    /// tmpfs mounts wanted.
+    pub tmpfs: Vec<TmpfsMount>,
+    /// Limits wanted.
+    pub limits: Limits,
+    /// Names of terminals that the tree's gettys listen on.
+    pub terminals: Vec<String>,
+    /// The machine's directory on disk, for files that the engine wants.
+    pub dir: PathBuf,
+    /// The machine's run-time directory.
+    pub run: PathBuf,
+}
+
+impl Launch {
+    /// Whether the init can work with that layout.
+    pub fn can_use(&self, version: repot_model::CgroupVersion) -> bool {
+        self.cgroups.is_empty() || self.cgroups.contains(&version)
+    }
+}
+
+/// Result of everything here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A machine that an engine cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something that was asked for does not exist there.
+    #[error("{engine} cannot run this: {why}")]
+    CannotHost {
+        /// Which engine.
+        engine: EngineId,
+        /// What it is about.
+        why: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_matches_the_folder() {
+        let ids: Vec<&str> = ENGINES.iter().map(|engine| engine.id()).collect();
+        assert!(ids.is_sorted(), "{ids:?}");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let stem = name.trim_end_matches(".rs").replace('_', "-");
+            // Shared parts, and the runtime that needs no handing over.
+            if !["lib", "host", "probe", "native"].contains(&stem.as_str()) {
+                assert!(ids.contains(&stem.as_str()), "{stem} is in no list");
+            }
+        }
+    }
+}
