@@ -48,6 +48,8 @@ pub(crate) enum Verb {
     Import(Import),
     Images(Images),
     Inspect(Inspect),
+    Doctor(Doctor),
+    Explain(Explain),
     #[command(hide = true)]
     Generate(Generate),
 }
@@ -63,6 +65,11 @@ impl Verb {
             Self::Images(args) => !args.rm.is_empty(),
             // A directory can be looked at as whoever one is.
             Self::Inspect(args) => !std::path::Path::new(&args.source).is_dir(),
+            Self::Doctor(args) => args
+                .source
+                .as_ref()
+                .is_some_and(|source| !std::path::Path::new(source).is_dir()),
+            Self::Explain(_) => false,
             Self::Attach(_) | Self::Login(_) | Self::Shell(_) | Self::Exec(_) => false,
             Self::List(_) | Self::Logs(_) | Self::Generate(_) => false,
             Self::Stop(_) | Self::Reboot(_) | Self::Kill(_) => false,
@@ -86,6 +93,8 @@ impl Verb {
             | Self::Import(_)
             | Self::Images(_)
             | Self::Inspect(_)
+            | Self::Doctor(_)
+            | Self::Explain(_)
             | Self::Generate(_) => false,
         }
     }
@@ -431,7 +440,36 @@ pub(crate) struct Inspect {
     pub(crate) json: bool,
 }
 
-/// Write man pages or shell completions
+/// Say what would keep a tree from booting or letting you in, and what is done about it
+///
+/// Nothing is started. SOURCE may also be a machine: then what its console said counts too. Exit code 1 if something was found.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// What to look at
+    #[arg(required_unless_present = "host", add = ArgValueCompleter::new(complete::sources))]
+    pub(crate) source: Option<String>,
+    /// In which container system it is to boot; `all` compares them
+    #[arg(long = "for", value_name = "ENGINE", default_value = "native", value_parser = crate::engines::parser_or_all())]
+    pub(crate) engine: String,
+    /// Look at this host instead: what it can do, what it limits, which container systems it has
+    #[arg(long, conflicts_with = "source")]
+    pub(crate) host: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Explain a rule: the symptom, the cause, what is done about it; without RULE, list them all
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Its ID, as `repot doctor` prints it
+    pub(crate) rule: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Write man pages, shell completions, or the pages of the rules
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
     #[arg(value_enum)]
@@ -444,4 +482,6 @@ pub(crate) struct Generate {
 pub(crate) enum Generated {
     Man,
     Completions,
+    /// The pages under docs/rules
+    Rules,
 }

@@ -5,6 +5,7 @@ mod adapt;
 mod args;
 mod commands;
 mod complete;
+mod engines;
 mod limits;
 mod machines;
 mod output;
@@ -94,6 +95,8 @@ fn run(verb: Verb) -> anyhow::Result<u8> {
         Verb::Import(args) => commands::import::run(&args),
         Verb::Images(args) => commands::images::run(&args),
         Verb::Inspect(args) => commands::inspect::run(&args),
+        Verb::Doctor(args) => commands::doctor::run(&args),
+        Verb::Explain(args) => commands::explain::run(&args),
         Verb::Generate(args) => commands::generate::run(&args),
     }
 }

@@ -16,6 +16,7 @@ mod fake;
 mod getty;
 mod init;
 mod inspect;
+pub mod log_book;
 mod login;
 mod packages;
 mod reading;

@@ -1,6 +1,7 @@
 //! `repot boot`: SOURCE to a running machine, attached to its console or ready in the background.
 
 use crate::args::{Boot, EngineArg, UserNamespace};
+use crate::commands::doctor;
 use crate::machines::{self, Mapping, Purpose, Start};
 use crate::{exit, output, policy, sources};
 use anyhow::{anyhow, bail};
@@ -65,12 +66,20 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         ));
     }
     if args.detach {
-        return wait(&connection, record, Duration::from_secs(args.timeout));
+        return wait(
+            &dirs,
+            &connection,
+            record,
+            Duration::from_secs(args.timeout),
+        );
     }
     for hint in hints(&record.name, &facts, &spec) {
         output::note(hint);
     }
     let end = attach(&connection, b"")?;
+    if let SessionEnd::Ended(Status::Exited(1..) | Status::Killed(_)) = end {
+        tell_cause(&dirs, record);
+    }
     Ok(after(&record.name, end))
 }
 
@@ -144,19 +153,56 @@ fn forget(dirs: &Dirs, record: &MachineRecord) {
 }
 
 /// `--detach`: until ready, and how that was known.
-fn wait(connection: &Connection, record: &MachineRecord, timeout: Duration) -> anyhow::Result<u8> {
+fn wait(
+    dirs: &Dirs,
+    connection: &Connection,
+    record: &MachineRecord,
+    timeout: Duration,
+) -> anyhow::Result<u8> {
     let name = &record.name;
     match connection.wait_ready(Some(timeout))? {
         Waited::Ready(ready) => {
-            output::line(format!("{name} is ready after {}.{:01} s: {}", ready.after_ms / 1000, ready.after_ms % 1000 / 100, ready.how));
+            output::line(format!(
+                "{name} is ready after {}.{:01} s: {}",
+                ready.after_ms / 1000,
+                ready.after_ms % 1000 / 100,
+                ready.how
+            ));
             Ok(0)
         }
-        Waited::Ended(status) => Err(anyhow!("{name} {} before it was ready", ended(status)))
-            .hint(format!("`repot logs {name}` shows what its console said"))
-            .map_err(Into::into),
-        Waited::TimedOut => Err(anyhow!("{name} is not ready after {} s: neither READY=1 from its init nor a prompt on its console; it goes on running", timeout.as_secs()))
-            .hint(format!("`repot logs {name}` shows what its console said, `repot login {name}` may work all the same"))
-            .map_err(Into::into),
+        Waited::Ended(status) => {
+            let (cause, remedy) = cause(dirs, record);
+            Err(anyhow!(
+                "{name} {} before it was ready{cause}",
+                ended(status)
+            ))
+            .hint(format!(
+                "{remedy}`repot logs {name}` shows what its console said"
+            ))
+            .map_err(Into::into)
+        }
+        Waited::TimedOut => {
+            let (cause, remedy) = cause(dirs, record);
+            Err(anyhow!("{name} is not ready after {} s: neither READY=1 from its init nor a prompt on its console; it goes on running{cause}", timeout.as_secs()))
+                .hint(format!("{remedy}`repot logs {name}` shows what its console said, `repot login {name}` may work all the same"))
+                .map_err(Into::into)
+        }
+    }
+}
+
+/// What the console's log says of why: for the error, and for its hint. Empty where nothing is known.
+fn cause(dirs: &Dirs, record: &MachineRecord) -> (String, String) {
+    match doctor::probable_cause(&doctor::console_log(dirs, &record.name)) {
+        Some((cause, remedy)) => (format!(", {cause}"), format!("{remedy}; ")),
+        None => Default::default(),
+    }
+}
+
+/// After a console that ended badly in front of the user.
+fn tell_cause(dirs: &Dirs, record: &MachineRecord) {
+    let log = doctor::console_log(dirs, &record.name);
+    if let Some((cause, remedy)) = doctor::probable_cause(&log) {
+        output::note(format!("\r\nrepot: it ended {cause}\r\n       {remedy}"));
     }
 }
 

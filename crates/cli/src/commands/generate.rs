@@ -1,4 +1,4 @@
-//! `repot generate`: man pages and shell completions, from the definition of the command line.
+//! `repot generate`: man pages and shell completions, from the definition of the command line; pages of the rules, from theirs.
 
 use crate::args::{Cli, Generate, Generated};
 use anyhow::Context;
@@ -9,6 +9,7 @@ pub(crate) fn run(args: &Generate) -> anyhow::Result<u8> {
         .with_context(|| format!("creating {}", args.dir.display()))?;
     match args.what {
         Generated::Man => clap_mangen::generate_to(Cli::command(), &args.dir)?,
+        Generated::Rules => crate::commands::explain::write_pages(&args.dir)?,
         Generated::Completions => {
             // The scripts ask repot itself at each completion, so that they know the machines' names.
             for (shell, file) in [

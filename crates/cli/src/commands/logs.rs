@@ -52,7 +52,8 @@ pub(crate) fn read(dirs: &Dirs, spec: &BootSpec) -> Vec<u8> {
     })
 }
 
-fn read_from(dir: PathBuf) -> Vec<u8> {
+/// The log in a machine's directory.
+pub(crate) fn read_from(dir: PathBuf) -> Vec<u8> {
     let mut log = std::fs::read(dir.join("console.log.1")).unwrap_or_default();
     log.extend(std::fs::read(dir.join("console.log")).unwrap_or_default());
     log

@@ -2,7 +2,10 @@
 
 pub(crate) mod attach;
 pub(crate) mod boot;
+pub(crate) mod doctor;
+pub(crate) mod doctor_host;
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod images;
 pub(crate) mod import;

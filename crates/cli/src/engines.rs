@@ -1,0 +1,75 @@
+//! Engines by the names that a user types, and what each offers here.
+
+use anyhow::anyhow;
+use clap::builder::PossibleValuesParser;
+use repot_engines::{Discovery, ENGINES, Engine, Host, Usable, engine, native_offers};
+use repot_model::{EngineId, HintExt, Offers};
+
+/// A container system that a machine can run in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Chosen {
+    /// repot's own runtime.
+    Native,
+    /// Another one.
+    Other(&'static dyn Engine),
+}
+
+/// The names of all engines, the native one first.
+pub(crate) fn names() -> Vec<&'static str> {
+    std::iter::once("native")
+        .chain(ENGINES.iter().map(|engine| engine.id()))
+        .collect()
+}
+
+/// For options that take one of them, or `all`.
+pub(crate) fn parser_or_all() -> PossibleValuesParser {
+    PossibleValuesParser::new(std::iter::once("all").chain(names()))
+}
+
+impl Chosen {
+    /// The engine of that name.
+    pub(crate) fn named(name: &str) -> anyhow::Result<Self> {
+        if name == "native" {
+            return Ok(Self::Native);
+        }
+        engine(name)
+            .map(Self::Other)
+            .ok_or_else(|| anyhow!("there is no engine called {name:?}"))
+            .hint(format!("known are: {}", names().join(", ")))
+            .map_err(Into::into)
+    }
+
+    /// All engines, the native one first.
+    pub(crate) fn all() -> Vec<Self> {
+        std::iter::once(Self::Native)
+            .chain(ENGINES.iter().map(|engine| Self::Other(*engine)))
+            .collect()
+    }
+
+    /// Its name.
+    pub(crate) fn id(self) -> EngineId {
+        match self {
+            Self::Native => EngineId::native(),
+            Self::Other(engine) => EngineId(engine.id().to_owned()),
+        }
+    }
+
+    /// Whether it is here and can be used.
+    pub(crate) fn discover(self, host: &Host) -> Discovery {
+        match self {
+            Self::Native => Discovery {
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                state: Usable::Yes,
+            },
+            Self::Other(engine) => engine.discover(host),
+        }
+    }
+
+    /// What it gives to a machine here.
+    pub(crate) fn offers(self, host: &Host, found: &Discovery, shares_network: bool) -> Offers {
+        match self {
+            Self::Native => native_offers(host, shares_network),
+            Self::Other(engine) => engine.offers(host, found),
+        }
+    }
+}
