@@ -176,6 +176,7 @@ mod tests {
             created_s: 0,
             limits: None,
             policy: Policy::default(),
+            hand_over: None,
         };
         let none = || LimitArgs {
             memory: None,
