@@ -170,6 +170,7 @@ impl Bar {
             Phase::Hashing => "hashing",
             Phase::Unpacking => "unpacking",
             Phase::Syncing => "writing to disk",
+            Phase::Packing => "packing",
         };
         let template = if now.total_bytes.is_some() {
             "{msg} {prefix} [{bar:30}] {bytes}/{total_bytes} {eta}"

@@ -11,6 +11,7 @@ mod archive;
 mod beneath;
 mod compress;
 mod error;
+mod export;
 mod id;
 mod limits;
 mod pack;
@@ -22,6 +23,7 @@ mod stream;
 mod unpack;
 
 pub use error::{Error, ErrorKind, Refusal, Result};
+pub use export::{Compression, Export, ImageMeta, export};
 pub use id::ImageId;
 pub use limits::Limits;
 pub use pack::{PackReport, pack_tree};

@@ -1,6 +1,6 @@
 //! How far an import is, for whoever draws a bar. Drawing itself is the command line's business.
 
-/// What an import is doing.
+/// What an import or export is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Reading the archive to learn whether the store has it already.
@@ -9,14 +9,16 @@ pub enum Phase {
     Unpacking,
     /// Waiting for the disk.
     Syncing,
+    /// Packing a tree that is exported.
+    Packing,
 }
 
-/// A moment of an import.
+/// A moment of an import or export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
     /// What is being done.
     pub phase: Phase,
-    /// Bytes of the source read in this phase, as they are: compressed.
+    /// Bytes of the source read in this phase, as they are: compressed. While packing, bytes of the archive before compression.
     pub read_bytes: u64,
     /// Size of the source, where that is known beforehand.
     pub total_bytes: Option<u64>,
@@ -28,7 +30,7 @@ pub struct Snapshot {
 
 /// Is told now and then, about once per MiB of unpacked data and at the start of each phase.
 pub trait Progress {
-    /// Called on the thread that runs the import; should return soon.
+    /// Called on the thread that does the work; should return soon.
     fn update(&self, now: &Snapshot);
 }
 

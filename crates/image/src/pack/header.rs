@@ -6,20 +6,22 @@ use crate::archive::BLOCK;
 
 /// What a header says.
 #[derive(Debug, Default)]
-pub(super) struct Entry<'a> {
-    pub(super) path: &'a [u8],
-    pub(super) type_flag: u8,
-    pub(super) link: &'a [u8],
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: (i64, u32),
+pub(crate) struct Entry<'a> {
+    pub(crate) path: &'a [u8],
+    pub(crate) type_flag: u8,
+    pub(crate) link: &'a [u8],
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: (i64, u32),
     /// Bytes of data that follow.
-    pub(super) size: u64,
-    pub(super) device: (u32, u32),
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) size: u64,
+    /// Whether a record says the size even where the header can, so that the header's length does not depend on it.
+    pub(crate) size_record: bool,
+    pub(crate) device: (u32, u32),
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Real size of a sparse file, whose map is at the start of the data (GNU, PAX version 1.0).
-    pub(super) sparse: Option<u64>,
+    pub(crate) sparse: Option<u64>,
 }
 
 /// Largest number in a field of `digits` octal digits.
@@ -28,7 +30,7 @@ const fn largest(digits: u32) -> u64 {
 }
 
 /// All blocks of the entry's header.
-pub(super) fn encode(entry: &Entry<'_>) -> Vec<u8> {
+pub(crate) fn encode(entry: &Entry<'_>) -> Vec<u8> {
     let records = records(entry);
     let mut out = Vec::with_capacity(3 * BLOCK);
     if !records.is_empty() {
@@ -48,7 +50,7 @@ pub(super) fn encode(entry: &Entry<'_>) -> Vec<u8> {
 }
 
 /// Fills up the last block.
-pub(super) fn pad(out: &mut Vec<u8>) {
+pub(crate) fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(BLOCK), 0);
 }
 
@@ -70,12 +72,12 @@ fn records(entry: &Entry<'_>) -> Vec<u8> {
     if entry.link.len() > 100 {
         record(&mut out, b"linkpath", entry.link);
     }
-    for (key, value, digits) in [
-        (&b"size"[..], entry.size, 11),
-        (b"uid", u64::from(entry.uid), 7),
-        (b"gid", u64::from(entry.gid), 7),
+    for (key, value, digits, always) in [
+        (&b"size"[..], entry.size, 11, entry.size_record),
+        (b"uid", u64::from(entry.uid), 7, false),
+        (b"gid", u64::from(entry.gid), 7, false),
     ] {
-        if value > largest(digits) {
+        if always || value > largest(digits) {
             record(&mut out, key, value.to_string().as_bytes());
         }
     }

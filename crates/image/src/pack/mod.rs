@@ -4,7 +4,7 @@
 //! links, devices, holes. Sockets are left out, as by every tar. The archive is deterministic: entries sorted by
 //! name, no access times, no user names. The tree may belong to somebody hostile: it is walked by descriptors.
 
-mod header;
+pub(crate) mod header;
 
 use crate::archive::BLOCK;
 use crate::beneath;
@@ -47,21 +47,37 @@ pub(crate) fn pack_without(
     without: Option<(u64, u64)>,
     out: &mut dyn Write,
 ) -> Result<PackReport> {
+    let report = pack_members(root, place, b"./", without, out)?;
+    out.write_all(&END).map_err(write_error)?;
+    out.flush().map_err(write_error)?;
+    Ok(report)
+}
+
+/// What ends an archive: two blocks of zeros.
+pub(crate) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
+
+/// The members of an archive without its end. `top` is what the tree's own directory is called in it, with a slash at the
+/// end: `./`, or `rootfs/` where an archive holds more than a tree.
+pub(crate) fn pack_members(
+    root: BorrowedFd<'_>,
+    place: &Path,
+    top: &[u8],
+    without: Option<(u64, u64)>,
+    out: &mut dyn Write,
+) -> Result<PackReport> {
     let mut packer = Packer {
         out,
         place,
+        top_bytes: top.len(),
         links: HashMap::new(),
         without,
         report: PackReport::default(),
         buffer: vec![0; BUFFER_BYTES],
     };
-    let top = beneath::open(root, b"", OFlags::RDONLY | OFlags::DIRECTORY)
-        .map_err(|errno| packer.failed("open", b"", errno))?;
-    let stat = rustix::fs::fstat(&top).map_err(|errno| packer.failed("look at", b"", errno))?;
-    packer.directory(&top, b"./", &stat)?;
-    packer.write(&[0; 2 * BLOCK])?;
-    let result = packer.out.flush();
-    result.map_err(write_error)?;
+    let fd = beneath::open(root, b"", OFlags::RDONLY | OFlags::DIRECTORY)
+        .map_err(|errno| packer.failed("open", top, errno))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| packer.failed("look at", top, errno))?;
+    packer.directory(&fd, top, &stat)?;
     Ok(packer.report)
 }
 
@@ -73,6 +89,8 @@ const MAX_PATH: usize = 4095;
 struct Packer<'a> {
     out: &'a mut dyn Write,
     place: &'a Path,
+    /// Length of what every name in the archive begins with.
+    top_bytes: usize,
     /// First names of files with several, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
     without: Option<(u64, u64)>,
@@ -276,7 +294,7 @@ impl Packer<'_> {
     }
 
     fn shown(&self, path: &[u8]) -> PathBuf {
-        let relative = path.strip_prefix(b"./").unwrap_or(path);
+        let relative = path.get(self.top_bytes..).unwrap_or_default();
         self.place.join(OsStr::from_bytes(relative))
     }
 
@@ -287,7 +305,7 @@ impl Packer<'_> {
 
 type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
-fn write_error(source: io::Error) -> Error {
+pub(crate) fn write_error(source: io::Error) -> Error {
     Error::Write { source }
 }
 

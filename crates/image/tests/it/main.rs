@@ -6,6 +6,7 @@
 
 mod damaged;
 mod directory;
+mod export;
 mod formats;
 mod hostile;
 mod raw;

@@ -78,7 +78,7 @@ fn the_same_archive_twice_is_one_image() {
     let hashed = Cell::new(0);
     let watch = |now: &Snapshot| match now.phase {
         Phase::Hashing => hashed.set(now.read_bytes),
-        Phase::Unpacking | Phase::Syncing => panic!("{now:?}"),
+        Phase::Unpacking | Phase::Syncing | Phase::Packing => panic!("{now:?}"),
     };
     let store = Store::open(temp.path()).unwrap();
     let second = store

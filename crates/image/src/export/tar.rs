@@ -1,0 +1,13 @@
+//! A plain tar archive of the tree.
+
+use super::{Export, layer};
+use crate::error::Result;
+use crate::pack::PackReport;
+use std::fs::File;
+use std::io::BufWriter;
+
+pub(super) fn write(what: &Export<'_>, out: &File) -> Result<PackReport> {
+    let mut out = BufWriter::with_capacity(256 << 10, out);
+    let layer = layer::write(what, what.compression, &mut out)?;
+    Ok(layer.report)
+}
