@@ -190,7 +190,7 @@ impl Running {
                 self.path(&self.user("root")?)?.unwrap_or_default(),
             ),
         ];
-        let argv = getty_argv(&facts, "-", &term)
+        let argv = repot_doctor::getty_argv(&facts, "-", &term)
             .or_else(|| facts.login.login.clone().map(|login| vec![login]))
             .ok_or_else(|| {
                 anyhow!(
@@ -298,73 +298,12 @@ fn as_root(argv: Vec<String>, env: Vec<(String, String)>) -> Join {
     }
 }
 
-/// The distribution's getty for a terminal that is standard input (`-`) or has a name.
-pub(crate) fn getty_argv(facts: &Facts, tty: &str, term: &str) -> Option<Vec<String>> {
-    let getty = facts.login.gettys.first()?;
-    let name = getty.rsplit('/').next().unwrap_or_default();
-    let login = facts.login.login.as_ref()?;
-    // A getty looks for login in /bin only.
-    let elsewhere =
-        (!matches!(login.as_str(), "/bin/login" | "/usr/bin/login")).then_some(login.as_str());
-    let mut argv = vec![getty.as_str()];
-    match name {
-        // --noclear keeps what the boot has shown, --keep-baud leaves the pty's settings alone (agetty(8)).
-        "agetty" => {
-            argv.extend(
-                elsewhere
-                    .into_iter()
-                    .flat_map(|login| ["--login-program", login]),
-            );
-            argv.extend(["--noclear", "--keep-baud", tty, "115200,38400,9600", term]);
-        }
-        "mingetty" => {
-            argv.extend(
-                elsewhere
-                    .into_iter()
-                    .flat_map(|login| ["--loginprog", login]),
-            );
-            argv.extend(["--noclear", "--nohangup", tty]);
-        }
-        // busybox: -L does not wait for a carrier, speed 0 leaves the setting alone.
-        "getty" => {
-            argv.extend(elsewhere.into_iter().flat_map(|login| ["-l", login]));
-            argv.extend(["-L", "0", tty, term]);
-        }
-        _ => argv.push(tty),
-    }
-    Some(argv.iter().map(|arg| (*arg).to_owned()).collect())
-}
-
-/// A value for `TERM` that the tree knows: the user's own if its terminfo has it, else the nearest. A tree without terminfo
-/// (busybox) needs none.
+/// A value for `TERM` that the tree knows: the user's own if its terminfo has it, else the nearest.
 pub(crate) fn term(root: &RootRead) -> String {
-    const DATABASES: &[&str] = &[
-        "/usr/share/terminfo",
-        "/lib/terminfo",
-        "/etc/terminfo",
-        "/usr/lib/terminfo",
-        "/run/current-system/profile/share/terminfo",
-    ];
     let wanted = std::env::var("TERM").ok().filter(|term| {
         !term.is_empty() && term != "dumb" && term.chars().all(|c| c.is_ascii_graphic() && c != '/')
     });
-    let wanted = wanted.unwrap_or_else(|| "vt220".into());
-    let databases: Vec<&&str> = DATABASES.iter().filter(|dir| root.is_dir(dir)).collect();
-    if databases.is_empty() {
-        return wanted;
-    }
-    let known = |term: &str| {
-        let first = term.bytes().next().unwrap_or(b'x');
-        databases.iter().any(|dir| {
-            root.exists(&format!("{dir}/{}/{term}", char::from(first)))
-                || root.exists(&format!("{dir}/{first:x}/{term}"))
-        })
-    };
-    let fallbacks = ["xterm-256color", "xterm", "vt220", "linux", "vt100"];
-    let usable = std::iter::once(wanted.as_str())
-        .chain(fallbacks)
-        .find(|term| known(term));
-    usable.unwrap_or("linux").to_owned()
+    repot_doctor::known_term(root, wanted.as_deref().unwrap_or("vt220"))
 }
 
 /// Starts a session on a pty and joins the user's terminal to it until it ends. The status of its program.

@@ -98,6 +98,42 @@ impl Tree {
         self
     }
 
+    /// Writes edits into the tree, as `fix` would.
+    pub(crate) fn apply(&self, edits: &[repot_model::Edit]) {
+        use repot_model::Change;
+        for edit in edits {
+            let place = self.place(&edit.path);
+            let is_link = fs::symlink_metadata(&place).is_ok_and(|seen| seen.is_symlink());
+            match &edit.change {
+                Change::Write { text, mode } => {
+                    assert!(!is_link, "{} is a link", edit.path);
+                    fs::write(&place, text).unwrap();
+                    if let Some(mode) = mode {
+                        fs::set_permissions(&place, PermissionsExt::from_mode(*mode)).unwrap();
+                    }
+                }
+                Change::Link { to } => {
+                    let _ = fs::remove_file(&place);
+                    symlink(to, &place).unwrap();
+                }
+                Change::Directory { .. } => fs::create_dir_all(&place).unwrap(),
+                Change::Remove if place.is_dir() && !is_link => {
+                    fs::remove_dir_all(&place).unwrap();
+                }
+                Change::Remove => fs::remove_file(&place).unwrap(),
+                Change::Mode { mode } => {
+                    fs::set_permissions(&place, PermissionsExt::from_mode(*mode)).unwrap();
+                }
+                Change::Owner { .. } => {}
+            }
+        }
+    }
+
+    /// The content of a file.
+    pub(crate) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.dir.path().join(path.trim_start_matches('/'))).unwrap()
+    }
+
     pub(crate) fn root(&self) -> RootRead {
         RootRead::open(self.dir.path()).unwrap()
     }
@@ -181,6 +217,19 @@ pub(crate) fn offers() -> Offers {
 /// What one rule finds in a tree.
 pub(crate) fn diagnose_for(tree: &Tree, offers: &Offers, rule: &str) -> Vec<Finding> {
     diagnose_with(tree, offers, &Wishes::default(), rule)
+}
+
+/// What one rule finds, which its edits then mend: written into the tree, they leave it with nothing to say.
+pub(crate) fn mended(tree: &Tree, offers: &Offers, rule: &str) -> Vec<Finding> {
+    let found = diagnose_for(tree, offers, rule);
+    assert!(!found.is_empty(), "{rule} finds nothing");
+    for finding in &found {
+        assert!(!finding.edits.is_empty(), "no edits: {finding:?}");
+        tree.apply(&finding.edits);
+    }
+    let again = diagnose_for(tree, offers, rule);
+    assert!(again.is_empty(), "{again:?}");
+    found
 }
 
 /// The same with wishes.

@@ -4,7 +4,7 @@
 //! terminal that is about and what would answer there. Nothing is executed, no variable is expanded.
 
 use crate::reading::{base_name, command_path, evidence};
-use repot_model::{Evidence, Getty, GettyKind, InitFacts};
+use repot_model::{Evidence, Facts, Getty, GettyKind, InitFacts};
 use repot_rootfs::RootRead;
 
 /// Programs that open a terminal and ask for a name.
@@ -16,6 +16,73 @@ pub(crate) const GETTYS: &[&str] = &[
 const SHELLS: &[&str] = &[
     "sh", "bash", "ash", "dash", "zsh", "ksh", "mksh", "busybox", "sulogin",
 ];
+
+/// Where terminfo(5) databases are.
+const TERMINFO: &[&str] = &[
+    "/usr/share/terminfo",
+    "/lib/terminfo",
+    "/etc/terminfo",
+    "/usr/lib/terminfo",
+    "/run/current-system/profile/share/terminfo",
+];
+
+/// The distribution's getty for a terminal that is standard input (`-`) or has a name. `None`: it has no getty, or no login.
+pub fn getty_argv(facts: &Facts, tty: &str, term: &str) -> Option<Vec<String>> {
+    let getty = facts.login.gettys.first()?;
+    let name = base_name(getty);
+    let login = facts.login.login.as_ref()?;
+    // A getty looks for login in /bin only.
+    let elsewhere =
+        (!matches!(login.as_str(), "/bin/login" | "/usr/bin/login")).then_some(login.as_str());
+    let mut argv = vec![getty.as_str()];
+    match name {
+        // --noclear keeps what the boot has shown, --keep-baud leaves the pty's settings alone (agetty(8)).
+        "agetty" => {
+            argv.extend(
+                elsewhere
+                    .into_iter()
+                    .flat_map(|login| ["--login-program", login]),
+            );
+            argv.extend(["--noclear", "--keep-baud", tty, "115200,38400,9600", term]);
+        }
+        "mingetty" => {
+            argv.extend(
+                elsewhere
+                    .into_iter()
+                    .flat_map(|login| ["--loginprog", login]),
+            );
+            argv.extend(["--noclear", "--nohangup", tty]);
+        }
+        // busybox: -L does not wait for a carrier, speed 0 leaves the setting alone.
+        "getty" => {
+            argv.extend(elsewhere.into_iter().flat_map(|login| ["-l", login]));
+            argv.extend(["-L", "0", tty, term]);
+        }
+        _ => argv.push(tty),
+    }
+    Some(argv.iter().map(|arg| (*arg).to_owned()).collect())
+}
+
+/// A value for `TERM` that the tree knows: `wanted` if its terminfo has it, else the nearest. A tree without terminfo (busybox)
+/// needs none.
+pub fn known_term(root: &RootRead, wanted: &str) -> String {
+    let databases: Vec<&&str> = TERMINFO.iter().filter(|dir| root.is_dir(dir)).collect();
+    if databases.is_empty() {
+        return wanted.to_owned();
+    }
+    let known = |term: &str| {
+        let first = term.bytes().next().unwrap_or(b'x');
+        databases.iter().any(|dir| {
+            root.exists(&format!("{dir}/{}/{term}", char::from(first)))
+                || root.exists(&format!("{dir}/{first:x}/{term}"))
+        })
+    };
+    let fallbacks = ["xterm-256color", "xterm", "vt220", "linux", "vt100"];
+    let usable = std::iter::once(wanted)
+        .chain(fallbacks)
+        .find(|term| known(term));
+    usable.unwrap_or("linux").to_owned()
+}
 
 /// What a command line would do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! `inspect`: the order in which a tree is looked at; `needs`: from facts to what the init wants.
 
 use crate::candidate::{self, Search};
-use crate::init::{self, GENERIC, INITS, InitSystem};
+use crate::init;
 use crate::reading::{evidence, optional, text};
 use crate::{Result, distro, login};
 use repot_model::{Arch, Evidence, Facts, InitFacts, Libc, LoginFacts, LoginStack, Needs};
@@ -116,9 +116,7 @@ fn inspect_with(root: &RootRead, search: Search) -> Result<Facts> {
 /// What the init of these facts wants. `None` for an application image, which has none.
 pub fn needs(facts: &Facts) -> Option<Needs> {
     let init = facts.init.as_ref()?;
-    let known = INITS.iter().find(|known| known.id() == init.id.0);
-    let system: &dyn InitSystem = known.map_or(&GENERIC, |known| *known);
-    Some(system.needs(init, facts))
+    Some(init::system(init).needs(init, facts))
 }
 
 fn architecture(root: &RootRead, init: Option<&InitFacts>) -> Result<(Option<Arch>, Option<Libc>)> {

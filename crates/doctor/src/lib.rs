@@ -10,6 +10,7 @@ pub mod accounts;
 mod candidate;
 mod control;
 mod distro;
+mod edit;
 mod error;
 #[cfg(test)]
 mod fake;
@@ -25,7 +26,8 @@ mod view;
 
 pub use candidate::Candidate;
 pub use error::{Error, Result};
-pub use init::{INITS, InitSystem};
+pub use getty::{getty_argv, known_term};
+pub use init::{Hearing, INITS, InitSystem, Setup, Unwanted};
 pub use inspect::{inspect, inspect_for_command, inspect_init, needs};
 pub use rules::diagnose;
 pub use view::View;

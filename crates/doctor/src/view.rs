@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const MAX_LINKS: usize = 40;
 
 /// A tree with edits that are not written yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct View<'a> {
     root: &'a RootRead,
     nodes: BTreeMap<String, Node>,

@@ -64,22 +64,23 @@ fn console_login(name: &MachineName) -> anyhow::Result<()> {
 fn command(running: &Running) -> anyhow::Result<Join> {
     let facts = running.facts()?;
     let root = running.user("root")?;
-    let mut command = match sessions::getty_argv(&facts, "console", &sessions::term(&running.root))
-        .or_else(|| facts.login.login.clone().map(|login| vec![login]))
-    {
-        Some(argv) => Join {
-            argv,
-            program: None,
-            env: running.environment(&root, &[])?,
-            cwd: "/".into(),
-            cwd_or_root: true,
-            uid: 0,
-            gid: 0,
-            groups: Vec::new(),
-            stdio: JoinStdio::Console,
-        },
-        None => running.shell_command(&root, &[], &[])?,
-    };
+    let mut command =
+        match repot_doctor::getty_argv(&facts, "console", &sessions::term(&running.root))
+            .or_else(|| facts.login.login.clone().map(|login| vec![login]))
+        {
+            Some(argv) => Join {
+                argv,
+                program: None,
+                env: running.environment(&root, &[])?,
+                cwd: "/".into(),
+                cwd_or_root: true,
+                uid: 0,
+                gid: 0,
+                groups: Vec::new(),
+                stdio: JoinStdio::Console,
+            },
+            None => running.shell_command(&root, &[], &[])?,
+        };
     command.stdio = JoinStdio::Console;
     Ok(command)
 }

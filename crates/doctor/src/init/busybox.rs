@@ -3,12 +3,13 @@
 //! Recognised by the name of the program or by its banner, so that a copy at `/sbin/init` is found as well.
 //! Without an inittab it offers a shell on the console and on tty2 to tty4.
 
-use super::{InitSystem, inittab, openrc};
+use super::inittab::{self, Dialect};
+use super::{Hearing, InitSystem, Setup, Unwanted, heard, openrc};
 use crate::control::{collect, protocol, run, signal};
 use crate::getty::push;
 use crate::reading::{base_name, evidence};
-use crate::{Candidate, Result};
-use repot_model::{Facts, GettyKind, InitFacts, Needs, ReadySign, Signal};
+use crate::{Candidate, Result, edit};
+use repot_model::{Edit, Facts, GettyKind, InitFacts, Needs, ReadySign, Signal};
 use repot_rootfs::RootRead;
 
 #[derive(Debug)]
@@ -71,6 +72,68 @@ impl InitSystem for Busybox {
             uses_reboot_syscall: true,
         }
     }
+
+    fn listen(&self, setup: &Setup<'_>, tty: &str) -> Result<Vec<Edit>> {
+        inittab::listen(setup, Dialect::Busybox, tty)
+    }
+
+    fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        match what {
+            Unwanted::Terminal(getty) | Unwanted::Getty(getty) => {
+                if is_default(setup, getty) {
+                    return Ok(vec![edit::write(
+                        setup.tree,
+                        "/etc/inittab",
+                        WITHOUT_TERMINALS,
+                        "what busybox does without the file, but for the terminals",
+                    )]);
+                }
+                let mut edits = inittab::switch_off_getty(setup, getty)?;
+                edits.extend(openrc::switch_off_getty(setup, getty)?);
+                Ok(edits)
+            }
+            Unwanted::Service(name) => match setup.init.on_top.is_some() {
+                true => openrc::switch_off_service(setup.tree, name),
+                false => Ok(Vec::new()),
+            },
+        }
+    }
+
+    /// # Source
+    /// busybox init/init.c, `check_delayed_sigs`: SIGUSR1 halts, SIGUSR2 powers off, SIGINT runs the ctrlaltdel lines.
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        match wanted {
+            Some(Signal::USR1) => Ok(Hearing::Hears(Signal::USR1)),
+            Some(Signal::INT) if setup.tree.is_file("/etc/inittab") => {
+                match setup
+                    .init
+                    .control
+                    .iter()
+                    .find(|path| base_name(path) == "poweroff")
+                {
+                    Some(program) => inittab::hear(
+                        setup,
+                        Signal::INT,
+                        &["ctrlaltdel"],
+                        &format!("::ctrlaltdel:{program}"),
+                    ),
+                    None => Ok(Hearing::Never),
+                }
+            }
+            Some(_) | None => Ok(heard(&self.needs(setup.init, setup.facts), wanted)),
+        }
+    }
+}
+
+/// busybox' defaults (init/init.c, `parse_inittab`) without tty2 to tty4.
+const WITHOUT_TERMINALS: &str = "::sysinit:/etc/init.d/rcS\n::askfirst:-/bin/sh\n::ctrlaltdel:/sbin/reboot\n\
+    ::shutdown:/sbin/swapoff -a\n::shutdown:/bin/umount -a -r\n::restart:/sbin/init\n";
+
+/// Whether a terminal is served because there is no inittab, in a busybox that would read one.
+fn is_default(setup: &Setup<'_>, getty: &repot_model::Getty) -> bool {
+    getty.evidence.path == "/etc/inittab"
+        && getty.evidence.seen.starts_with("no such file")
+        && !setup.tree.is_file("/etc/inittab")
 }
 
 /// What busybox does when there is no inittab.

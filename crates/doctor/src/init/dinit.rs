@@ -1,12 +1,13 @@
 //! dinit as PID 1, also behind Chimera Linux' init script.
 
-use super::InitSystem;
+use super::{InitSystem, Setup, Unwanted};
 use crate::control::{collect, protocol, run, signal};
 use crate::getty::{add, recognise, tty_name};
 use crate::reading::{base_name, entries, evidence, text};
-use crate::{Candidate, Result, packages};
-use repot_model::{Facts, InitFacts, Needs, ReadySign, Signal};
+use crate::{Candidate, Result, edit, packages};
+use repot_model::{Edit, Facts, InitFacts, Needs, ReadySign, Signal};
 use repot_rootfs::RootRead;
+use repot_rootfs::format::lines::Lines;
 use std::collections::BTreeSet;
 
 /// Where services are described, the first wins (dinit(8)).
@@ -76,6 +77,71 @@ impl InitSystem for Dinit {
             ready: ReadySign::Prompt,
             uses_reboot_syscall: true,
         }
+    }
+
+    /// A service, and a line in `boot` that waits for it.
+    fn listen(&self, setup: &Setup<'_>, tty: &str) -> Result<Vec<Edit>> {
+        let tree = setup.tree;
+        let boot = SERVICE_DIRS
+            .iter()
+            .map(|dir| format!("{dir}/boot"))
+            .find(|path| tree.is_file(path));
+        let (Some(command), Some(boot)) = (setup.getty(tty), boot) else {
+            return Ok(Vec::new());
+        };
+        let name = format!("getty-{tty}");
+        let why = format!("nobody listens on {tty}");
+        let service = format!(
+            "# A login on {tty}.\ntype = process\ncommand = {command}\nrestart = true\nsmooth-recovery = true\n"
+        );
+        let mut text = Lines::parse(&tree.text(&boot)?.unwrap_or_default());
+        text.push(&format!("waits-for = {name}"));
+        Ok(vec![
+            edit::write(tree, &format!("/etc/dinit.d/{name}"), service, &why),
+            edit::write(tree, &boot, text.to_string(), &why),
+        ])
+    }
+
+    /// Takes it out of what other services wait for.
+    fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        let service = match what {
+            // A process that ends at once is given up after a few attempts (dinit-service(5), `restart-limit-count`).
+            Unwanted::Terminal(_) => return Ok(Vec::new()),
+            Unwanted::Getty(getty) => base_name(&getty.evidence.path).to_owned(),
+            Unwanted::Service(name) => (*name).to_owned(),
+        };
+        let tree = setup.tree;
+        let mut edits = Vec::new();
+        for dir in SERVICE_DIRS {
+            for name in tree.names(dir)? {
+                let path = format!("{dir}/{name}");
+                if name.ends_with(".d") && tree.symlink_kind(&format!("{path}/{service}")).is_some()
+                {
+                    let link = format!("{path}/{service}");
+                    edits.push(edit::remove(tree, &link, "nothing waits for it any more"));
+                    continue;
+                }
+                let Some(content) = tree.text(&path)? else {
+                    continue;
+                };
+                let mut text = Lines::parse(&content);
+                let waits: Vec<u32> = text
+                    .iter()
+                    .filter(|(_, line)| {
+                        line.split_once(['=', ':']).is_some_and(|(key, value)| {
+                            key.trim() == "waits-for" && value.trim() == service
+                        })
+                    })
+                    .map(|(number, _)| number)
+                    .collect();
+                if !waits.is_empty() {
+                    waits.iter().for_each(|number| text.comment(*number));
+                    let why = "nothing waits for it any more";
+                    edits.push(edit::write(tree, &path, text.to_string(), why));
+                }
+            }
+        }
+        Ok(edits)
     }
 }
 

@@ -1,12 +1,13 @@
 //! finit (fast init). Recognised by its name or by the text `Finit v` in the binary.
 
-use super::InitSystem;
+use super::{Hearing, InitSystem, Setup, Unwanted, heard};
 use crate::control::{collect, collect_in, protocol, run, signal};
 use crate::getty::{add, push, recognise, tty_name};
 use crate::reading::{base_name, entries, evidence, text};
-use crate::{Candidate, Result, packages};
-use repot_model::{Facts, GettyKind, InitFacts, Needs, ReadySign, Signal};
+use crate::{Candidate, Result, edit, packages};
+use repot_model::{Edit, Facts, GettyKind, InitFacts, Needs, ReadySign, Signal};
 use repot_rootfs::RootRead;
+use repot_rootfs::format::lines::Lines;
 
 #[derive(Debug)]
 pub(crate) struct Finit;
@@ -67,6 +68,111 @@ impl InitSystem for Finit {
             uses_reboot_syscall: true,
         }
     }
+
+    /// A `tty` line beside the others. `console` and not `@console`, which means the consoles of the host's kernel.
+    fn listen(&self, setup: &Setup<'_>, tty: &str) -> Result<Vec<Edit>> {
+        let path = conf(setup)?;
+        let mut text = Lines::parse(&setup.tree.text(&path)?.unwrap_or_default());
+        let last = text
+            .iter()
+            .filter(|(_, line)| line.starts_with("tty"))
+            .map(|(number, _)| number)
+            .last();
+        let line = format!("tty [12345] {tty} noclear nowait");
+        text.insert_after(last.unwrap_or(text.count()), &line);
+        let why = format!("nobody listens on {tty}");
+        Ok(vec![edit::write(setup.tree, &path, text.to_string(), &why)])
+    }
+
+    fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        let (path, is_meant): (_, Box<dyn Fn(&str) -> bool>) = match what {
+            // finit passes over terminals that do not exist (src/tty.c).
+            Unwanted::Terminal(_) => return Ok(Vec::new()),
+            Unwanted::Getty(getty) => {
+                let seen = getty.evidence.seen.clone();
+                let is_it = move |line: &str| line.trim() == seen;
+                (getty.evidence.path.clone(), Box::new(is_it))
+            }
+            Unwanted::Service(name) => {
+                let path = format!("/etc/finit.d/{name}.conf");
+                return Ok(match setup.tree.symlink_kind(&path) {
+                    Some(_) => vec![edit::remove(setup.tree, &path, "not started any more")],
+                    None => Vec::new(),
+                });
+            }
+        };
+        let mut text = Lines::parse(&setup.tree.text(&path)?.unwrap_or_default());
+        let lines: Vec<u32> = text
+            .iter()
+            .filter(|(_, line)| is_meant(line))
+            .map(|(number, _)| number)
+            .collect();
+        for line in &lines {
+            text.comment(*line);
+        }
+        Ok(match lines.is_empty() {
+            true => Vec::new(),
+            false => vec![edit::write(
+                setup.tree,
+                &path,
+                text.to_string(),
+                "one login is enough there",
+            )],
+        })
+    }
+
+    /// # Source
+    /// finit doc/signals.md and the example `/etc/finit.conf` of 4.2: SIGPWR asserts `sys/pwr/fail`, SIGINT `sys/key/ctrlaltdel`.
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        let condition = match wanted {
+            Some(Signal::PWR) => "sys/pwr/fail",
+            Some(Signal::INT) => "sys/key/ctrlaltdel",
+            Some(_) | None => return Ok(heard(&self.needs(setup.init, setup.facts), wanted)),
+        };
+        let signal = wanted.unwrap_or(Signal::PWR);
+        let Some(initctl) = setup
+            .init
+            .control
+            .iter()
+            .find(|path| base_name(path) == "initctl")
+        else {
+            return Ok(Hearing::Never);
+        };
+        let path = "/etc/finit.conf";
+        let mut text = Lines::parse(&setup.tree.text(path)?.unwrap_or_default());
+        let of_condition: Vec<(u32, bool)> = text
+            .iter()
+            .filter(|(_, line)| !line.trim_start().starts_with('#') && line.contains(condition))
+            .map(|(number, line)| (number, line.contains("poweroff") || line.contains("halt")))
+            .collect();
+        if of_condition.iter().any(|(_, stops)| *stops) {
+            return Ok(Hearing::Hears(signal));
+        }
+        for (number, _) in &of_condition {
+            text.comment(*number);
+        }
+        text.push(&format!(
+            "task [12345789] <{condition}> {initctl} poweroff -- Shutting down system"
+        ));
+        let why = format!("{signal} is to power the machine off");
+        let edit = edit::write(setup.tree, path, text.to_string(), &why);
+        Ok(Hearing::Once(signal, vec![edit]))
+    }
+}
+
+/// The file that a `tty` line belongs into: where the others are.
+fn conf(setup: &Setup<'_>) -> Result<String> {
+    for path in ["/etc/finit.d/getty.conf", "/etc/finit.d/tty.conf"] {
+        if setup.tree.is_file(path) {
+            return Ok(path.to_owned());
+        }
+    }
+    let known = setup
+        .init
+        .gettys
+        .first()
+        .map(|getty| getty.evidence.path.clone());
+    Ok(known.unwrap_or_else(|| "/etc/finit.conf".to_owned()))
 }
 
 /// `tty` lines of finit.conf(5): `tty [LEVELS] <COND> DEVICE ...` with finit's own getty, or

@@ -17,12 +17,14 @@ mod s6_overlay;
 mod s6_svscan;
 mod shepherd;
 mod systemd;
+mod systemd_edits;
 mod systemd_units;
+mod sysv_rc;
 mod sysvinit;
 mod upstart;
 
-use crate::{Candidate, Result};
-use repot_model::{Evidence, Facts, InitFacts, Needs};
+use crate::{Candidate, Result, View};
+use repot_model::{Edit, Evidence, Facts, Getty, InitFacts, Needs, Signal, StopAction};
 use repot_rootfs::RootRead;
 
 /// One init system.
@@ -38,6 +40,94 @@ pub trait InitSystem: Sync + std::fmt::Debug {
 
     /// What it wants, from facts alone.
     fn needs(&self, init: &InitFacts, facts: &Facts) -> Needs;
+
+    /// The edits that make it put a login on a terminal, given by its name below `/dev`. None: no file of the tree does that.
+    ///
+    /// # Errors
+    /// Only if the machine fails to read the tree.
+    fn listen(&self, _setup: &Setup<'_>, _tty: &str) -> Result<Vec<Edit>> {
+        Ok(Vec::new())
+    }
+
+    /// The edits that keep it from starting something. None: it does not start it, or no file of the tree keeps it from that.
+    ///
+    /// # Errors
+    /// Only if the machine fails to read the tree.
+    fn switch_off(&self, _setup: &Setup<'_>, _what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        Ok(Vec::new())
+    }
+
+    /// Whether it powers off on a signal, or on any at all, and what makes it do so.
+    ///
+    /// # Errors
+    /// Only if the machine fails to read the tree.
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        Ok(heard(&self.needs(setup.init, setup.facts), wanted))
+    }
+}
+
+/// What an init's file looks at to change how it is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// The tree, with the edits so far.
+    pub tree: &'a View<'a>,
+    /// What it is, before any edit.
+    pub facts: &'a Facts,
+    /// Its init.
+    pub init: &'a InitFacts,
+}
+
+impl Setup<'_> {
+    /// The command that puts a login on a terminal, in one line. `None`: the tree has no getty, or no login.
+    pub(crate) fn getty(&self, tty: &str) -> Option<String> {
+        let term = crate::known_term(self.tree.root(), "vt220");
+        Some(crate::getty_argv(self.facts, tty, &term)?.join(" "))
+    }
+}
+
+/// Something that an init is not to start.
+#[derive(Debug, Clone, Copy)]
+pub enum Unwanted<'a> {
+    /// A getty whose terminal does not exist. An init that copes with that leaves it alone.
+    Terminal(&'a Getty),
+    /// A getty, whether its terminal exists or not.
+    Getty(&'a Getty),
+    /// A service by its name: a unit with its suffix, an init script, a service directory.
+    Service(&'a str),
+}
+
+/// Whether a signal powers an init off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hearing {
+    /// As the tree is, this one does.
+    Hears(Signal),
+    /// This one does once the edits are made.
+    Once(Signal, Vec<Edit>),
+    /// None does, and no edit helps.
+    Never,
+}
+
+/// By the signals among an init's own requests.
+pub(crate) fn heard(needs: &Needs, wanted: Option<Signal>) -> Hearing {
+    let mut signals = needs
+        .power_off
+        .requests
+        .iter()
+        .filter_map(|request| match request {
+            StopAction::Signal { signal } => Some(*signal),
+            StopAction::Run { .. } | StopAction::Touch { .. } => None,
+        });
+    match wanted {
+        Some(wanted) => signals.find(|signal| *signal == wanted),
+        None => signals.next(),
+    }
+    .map_or(Hearing::Never, Hearing::Hears)
+}
+
+/// The file of the init with these facts.
+pub(crate) fn system(init: &InitFacts) -> &'static dyn InitSystem {
+    let known = INITS.iter().find(|known| known.id() == init.id.0);
+    known.map_or(&GENERIC, |known| *known)
 }
 
 /// All inits but `generic`, sorted by ID.
@@ -102,7 +192,16 @@ mod tests {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let stem = name.trim_end_matches(".rs").replace('_', "-");
             // Shared parsers, and the fallback.
-            if !["mod", "generic", "inittab", "systemd-units"].contains(&stem.as_str()) {
+            if ![
+                "mod",
+                "generic",
+                "inittab",
+                "systemd-edits",
+                "systemd-units",
+                "sysv-rc",
+            ]
+            .contains(&stem.as_str())
+            {
                 assert!(ids.contains(&stem.as_str()), "{stem} is in no list");
             }
         }

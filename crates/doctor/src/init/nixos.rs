@@ -3,11 +3,11 @@
 //! `/etc` and the usual directories are made by that script, so everything is looked up below the store path.
 //! Starting systemd directly never works.
 
-use super::{InitSystem, systemd};
+use super::{Hearing, InitSystem, Setup, heard, systemd};
 use crate::control::collect_in;
 use crate::reading::{evidence, optional};
 use crate::{Candidate, Result, getty};
-use repot_model::{Facts, GettyKind, InitFacts, Needs};
+use repot_model::{Facts, GettyKind, InitFacts, Needs, Signal};
 use repot_rootfs::RootRead;
 
 #[derive(Debug)]
@@ -52,6 +52,14 @@ impl InitSystem for NixOs {
 
     fn needs(&self, init: &InitFacts, _facts: &Facts) -> Needs {
         systemd::needs(init)
+    }
+
+    /// Its units are in the store, and `/etc` is made anew at each boot: only what systemd does by itself counts.
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        Ok(match wanted {
+            Some(signal) if signal == Signal::rtmin(3) => Hearing::Hears(signal),
+            Some(_) | None => heard(&self.needs(setup.init, setup.facts), wanted),
+        })
     }
 }
 

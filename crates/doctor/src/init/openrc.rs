@@ -1,11 +1,11 @@
 //! OpenRC: as PID 1 (`openrc-init`), and what its runlevels add where it runs on top of another init.
 
-use super::InitSystem;
+use super::{Hearing, InitSystem, Setup, Unwanted};
 use crate::control::{collect, protocol, run, signal};
 use crate::getty::{GETTYS, push, tty_name};
 use crate::reading::{PROGRAM_DIRS, base_name, entries, evidence, program_in, text};
-use crate::{Candidate, Result, packages};
-use repot_model::{Facts, GettyKind, InitFacts, Needs, ReadySign, Signal};
+use crate::{Candidate, Result, View, edit, packages};
+use repot_model::{Edit, Facts, Getty, GettyKind, InitFacts, Needs, ReadySign, Signal};
 use repot_rootfs::RootRead;
 use repot_rootfs::format::assignments;
 
@@ -62,6 +62,88 @@ impl InitSystem for OpenRcInit {
             uses_reboot_syscall: true,
         }
     }
+
+    /// A link in `/etc/init.d` and one in the default runlevel, as OpenRC's own documentation has it.
+    ///
+    /// # Source
+    /// OpenRC `agetty-guide.md`.
+    fn listen(&self, setup: &Setup<'_>, tty: &str) -> Result<Vec<Edit>> {
+        let tree = setup.tree;
+        let service = format!("/etc/init.d/agetty.{tty}");
+        let has_agetty = PROGRAM_DIRS
+            .iter()
+            .any(|dir| tree.is_executable(&format!("{dir}/agetty")));
+        if !tree.is_executable("/etc/init.d/agetty") || !has_agetty {
+            return Ok(Vec::new());
+        }
+        let why = format!("nobody listens on {tty}");
+        let level = default_level(&tree.text("/etc/rc.conf")?.unwrap_or_default());
+        let wanted = format!("/etc/runlevels/{level}/agetty.{tty}");
+        let config = format!("/etc/conf.d/agetty.{tty}");
+        let mut edits = Vec::new();
+        if !tree.exists(&service) {
+            edits.push(edit::link(tree, &service, "agetty", &why));
+        }
+        edits.push(edit::link(tree, &wanted, &service, &why));
+        if !tree.exists(&config) {
+            let term = crate::known_term(tree.root(), "vt220");
+            let text = format!(
+                "agetty_options=\"--noclear --keep-baud\"\nbaud=\"115200,38400,9600\"\nterm_type=\"{term}\"\n"
+            );
+            edits.push(edit::write(
+                tree,
+                &config,
+                text,
+                "the console is no virtual terminal",
+            ));
+        }
+        Ok(edits)
+    }
+
+    fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        match what {
+            Unwanted::Terminal(getty) | Unwanted::Getty(getty) => switch_off_getty(setup, getty),
+            Unwanted::Service(name) => switch_off_service(setup.tree, name),
+        }
+    }
+
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        Ok(match wanted {
+            // openrc-init.c, main loop: both go through the runlevel shutdown.
+            Some(Signal::PWR) => Hearing::Hears(Signal::PWR),
+            Some(_) | None => super::heard(&self.needs(setup.init, setup.facts), wanted),
+        })
+    }
+}
+
+/// Takes the services of a terminal out of the runlevels that a boot goes through.
+pub(crate) fn switch_off_getty(setup: &Setup<'_>, getty: &Getty) -> Result<Vec<Edit>> {
+    let mut edits = Vec::new();
+    for name in GETTYS {
+        edits.extend(switch_off_service(
+            setup.tree,
+            &format!("{name}.{}", getty.tty),
+        )?);
+    }
+    Ok(edits)
+}
+
+/// Takes a service out of the runlevels that a boot goes through, as `rc-update del` does (rc-update(8)).
+pub(crate) fn switch_off_service(tree: &View<'_>, name: &str) -> Result<Vec<Edit>> {
+    let default = default_level(&tree.text("/etc/rc.conf")?.unwrap_or_default());
+    Ok(["sysinit", "boot", default.as_str()]
+        .iter()
+        .map(|level| format!("/etc/runlevels/{level}/{name}"))
+        .filter(|path| tree.symlink_kind(path).is_some())
+        .map(|path| edit::remove(tree, &path, "taken out of the runlevel"))
+        .collect())
+}
+
+/// The runlevel that a boot ends in (rc.conf, `rc_default_runlevel`).
+fn default_level(rc_conf: &str) -> String {
+    let config = assignments::parse(rc_conf);
+    let default = assignments::get(&config, "rc_default_runlevel").map(|found| found.value.clone());
+    default.unwrap_or_else(|| "default".to_owned())
 }
 
 /// The values of `container=` that make OpenRC leave hardware alone, best first; for an init without OpenRC one
@@ -89,9 +171,7 @@ fn container_values_of_openrc() -> Vec<String> {
 /// # Source
 /// OpenRC `init.d/agetty.in`: the part of the name after the dot is the port.
 pub(crate) fn gettys(root: &RootRead, facts: &mut InitFacts) -> Result<()> {
-    let config = assignments::parse(&text(root, "/etc/rc.conf")?.unwrap_or_default());
-    let default = assignments::get(&config, "rc_default_runlevel").map(|found| found.value.clone());
-    let default = default.unwrap_or_else(|| "default".to_owned());
+    let default = default_level(&text(root, "/etc/rc.conf")?.unwrap_or_default());
     for level in ["sysinit", "boot", default.as_str()] {
         let dir = format!("/etc/runlevels/{level}");
         for entry in entries(root, &dir)? {

@@ -1,10 +1,11 @@
 //! OpenWrt's procd. `/sbin/init` prepares the root and executes `/sbin/procd`.
 
-use super::{InitSystem, inittab};
+use super::inittab::{self, Dialect};
+use super::{Hearing, InitSystem, Setup, Unwanted, heard};
 use crate::control::{collect, protocol, run, signal};
 use crate::reading::{evidence, text};
-use crate::{Candidate, Result};
-use repot_model::{Facts, InitFacts, Needs, ReadySign, Signal};
+use crate::{Candidate, Result, edit};
+use repot_model::{Edit, Facts, InitFacts, Needs, ReadySign, Signal};
 use repot_rootfs::RootRead;
 use repot_rootfs::format::assignments;
 
@@ -56,6 +57,50 @@ impl InitSystem for Procd {
             ready: ReadySign::Prompt,
             uses_reboot_syscall: true,
         }
+    }
+
+    /// OpenWrt's own way, a shell or login after a key press, where it has the script for it; else a getty.
+    fn listen(&self, setup: &Setup<'_>, tty: &str) -> Result<Vec<Edit>> {
+        const SCRIPT: &str = "/usr/libexec/login.sh";
+        let text = setup.tree.text("/etc/inittab")?;
+        let (Some(text), true) = (text, setup.tree.is_executable(SCRIPT)) else {
+            return inittab::listen(setup, Dialect::Busybox, tty);
+        };
+        let line = format!("{tty}::askfirst:{SCRIPT}");
+        let text = repot_rootfs::format::inittab::add(&text, None, &line);
+        let why = format!("nobody listens on {tty}");
+        Ok(vec![edit::write(setup.tree, "/etc/inittab", text, &why)])
+    }
+
+    fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        match what {
+            Unwanted::Terminal(getty) | Unwanted::Getty(getty) => {
+                inittab::switch_off_getty(setup, getty)
+            }
+            // /etc/rc.d/S10boot: START and name (OpenWrt's rc.common, `disable`).
+            Unwanted::Service(name) => {
+                let mut edits = Vec::new();
+                for link in setup.tree.names("/etc/rc.d")? {
+                    let own = link
+                        .trim_start_matches('S')
+                        .trim_start_matches(|c: char| c.is_ascii_digit());
+                    if link.starts_with('S') && own == *name {
+                        let path = format!("/etc/rc.d/{link}");
+                        edits.push(edit::remove(setup.tree, &path, "not started any more"));
+                    }
+                }
+                Ok(edits)
+            }
+        }
+    }
+
+    /// # Source
+    /// procd signal.c: SIGUSR1 halts, SIGUSR2 and SIGPWR power off.
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        Ok(match wanted {
+            Some(signal @ (Signal::USR1 | Signal::PWR)) => Hearing::Hears(signal),
+            Some(_) | None => heard(&self.needs(setup.init, setup.facts), wanted),
+        })
     }
 }
 

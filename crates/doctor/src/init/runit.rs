@@ -3,12 +3,12 @@
 //! Recognised by the name `runit-init` or by the stop files named in the binary. Those files differ: runit's own
 //! `/etc/runit/stopit`, on Void a link to `/run/runit/stopit`, on Debian `/run/runit.stopit`.
 
-use super::InitSystem;
+use super::{Hearing, InitSystem, Setup, Unwanted, sysv_rc};
 use crate::control::{collect, protocol, run_init};
 use crate::getty::in_script;
-use crate::reading::{base_name, entries, evidence, optional, text};
-use crate::{Candidate, Result, packages};
-use repot_model::{Facts, InitFacts, Needs, ReadySign, Signal, StopAction};
+use crate::reading::{PROGRAM_DIRS, base_name, entries, evidence, optional, text};
+use crate::{Candidate, Result, View, edit, packages};
+use repot_model::{Edit, Facts, InitFacts, Needs, ReadySign, Signal, StopAction};
 use repot_rootfs::{FileKind, RootRead};
 
 /// Where the services are before a boot, the first that exists.
@@ -67,6 +67,156 @@ impl InitSystem for Runit {
             uses_reboot_syscall: true,
         }
     }
+
+    /// A service in the directory of the others. One that is there already, for that terminal, is only enabled.
+    ///
+    /// # Source
+    /// runsv(8), chpst(8) `-P`; Debian's and Void's `supervise` links lead into `/run`.
+    fn listen(&self, setup: &Setup<'_>, tty: &str) -> Result<Vec<Edit>> {
+        let tree = setup.tree;
+        let (Some(command), Some(enabled)) = (
+            setup.getty(tty),
+            SERVICE_DIRS.iter().find(|dir| tree.is_dir(dir)),
+        ) else {
+            return Ok(Vec::new());
+        };
+        let why = format!("nobody listens on {tty}");
+        let ends = |name: &String| name.contains("getty") && name.ends_with(&format!("-{tty}"));
+        let mut edits = Vec::new();
+        if let Some(name) = tree.names(enabled)?.into_iter().find(ends) {
+            let down = format!("{enabled}/{name}/down");
+            if tree.exists(&down) {
+                edits.push(edit::remove(tree, &tree.place(&down), &why));
+                return Ok(edits);
+            }
+        }
+        let store = STORES.iter().find(|dir| tree.is_dir(dir));
+        let mut known = None;
+        if let Some(store) = store {
+            known = tree
+                .names(store)?
+                .into_iter()
+                .filter(ends)
+                .find(|name| tree.is_executable(&format!("{store}/{name}/run")));
+        }
+        let name = known.clone().unwrap_or_else(|| format!("getty-{tty}"));
+        let service = format!("{}/{name}", store.unwrap_or(enabled));
+        if known.is_none() {
+            let leader = match PROGRAM_DIRS
+                .iter()
+                .any(|dir| tree.is_executable(&format!("{dir}/chpst")))
+            {
+                true => "chpst -P ",
+                false => "",
+            };
+            let run = format!("#!/bin/sh\nexec {leader}{command}\n");
+            edits.push(edit::script(tree, &format!("{service}/run"), run, &why));
+            if let Some(to) = supervise(tree, enabled, &name)? {
+                let link = format!("{service}/supervise");
+                edits.push(edit::link(
+                    tree,
+                    &link,
+                    &to,
+                    "runsv's state, as of the other services",
+                ));
+            }
+        }
+        if store.is_some() {
+            edits.push(edit::link(
+                tree,
+                &format!("{enabled}/{name}"),
+                &service,
+                &why,
+            ));
+        }
+        Ok(edits)
+    }
+
+    fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        let tree = setup.tree;
+        match what {
+            Unwanted::Terminal(getty) | Unwanted::Getty(getty) => {
+                let service = getty.evidence.path.strip_suffix("/run");
+                let why = format!("{} is not served (runsv(8))", getty.tty);
+                Ok(service
+                    .map(|service| edit::write(tree, &format!("{service}/down"), "", &why))
+                    .into_iter()
+                    .collect())
+            }
+            Unwanted::Service(name) => {
+                let mut edits = Vec::new();
+                // Debian's stage 1 passes over scripts for which there is such a file.
+                let skip = "/etc/runit/no.emulate.sysv.d";
+                let stage_1 = tree.text("/etc/runit/1")?.unwrap_or_default();
+                if stage_1.contains(skip)
+                    && sysv_rc::is_started(tree, name)?
+                    && !tree.exists(&format!("{skip}/{name}"))
+                {
+                    let path = format!("{skip}/{name}");
+                    edits.push(edit::write(tree, &path, "", "stage 1 passes over it"));
+                }
+                if let Some(dir) = SERVICE_DIRS.iter().find(|dir| tree.is_dir(dir))
+                    && tree.exists(&format!("{dir}/{name}/run"))
+                    && !tree.exists(&format!("{dir}/{name}/down"))
+                {
+                    let path = format!("{dir}/{name}/down");
+                    edits.push(edit::write(tree, &path, "", "not started (runsv(8))"));
+                }
+                Ok(edits)
+            }
+        }
+    }
+
+    /// SIGINT executes `ctrlaltdel`, after which stage 2 ends if the stop file says so; SIGCONT only looks at that file.
+    ///
+    /// # Source
+    /// runit(8), "CTRL-ALT-DEL" and "SIGCONT".
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        let Some(stop_file) = setup
+            .init
+            .control
+            .iter()
+            .find(|path| path.ends_with("stopit"))
+        else {
+            return Ok(Hearing::Never);
+        };
+        if wanted.unwrap_or(Signal::INT) != Signal::INT {
+            return Ok(Hearing::Never);
+        }
+        let script = setup.tree.text(CTRL_ALT_DEL)?.unwrap_or_default();
+        let lines = || {
+            script
+                .lines()
+                .filter(|line| !line.trim_start().starts_with('#'))
+        };
+        let stops = lines().any(|line| line.contains("stopit") && !line.contains("rm "))
+            || lines().any(|line| line.contains("init 0") || line.contains("poweroff"));
+        if stops && setup.tree.is_executable(CTRL_ALT_DEL) {
+            return Ok(Hearing::Hears(Signal::INT));
+        }
+        let text =
+            format!("#!/bin/sh\n# SIGINT powers off.\n: >{stop_file}\nchmod 100 {stop_file}\n");
+        let why = "SIGINT is to power the machine off";
+        let edit = edit::script(setup.tree, CTRL_ALT_DEL, text, why);
+        Ok(Hearing::Once(Signal::INT, vec![edit]))
+    }
+}
+
+/// What runit executes on SIGINT.
+const CTRL_ALT_DEL: &str = "/etc/runit/ctrlaltdel";
+
+/// Where services are kept that are enabled by a link: Debian and Void, Artix.
+const STORES: &[&str] = &["/etc/sv", "/etc/runit/sv"];
+
+/// Where a new service's state goes: beside that of the others, if that is a link.
+fn supervise(tree: &View<'_>, enabled: &str, name: &str) -> Result<Option<String>> {
+    for other in tree.names(enabled)? {
+        let link = tree.read_link(&format!("{enabled}/{other}/supervise"));
+        if let Some(place) = link.as_deref().and_then(|link| link.strip_suffix(&other)) {
+            return Ok(Some(format!("{place}{name}")));
+        }
+    }
+    Ok(None)
 }
 
 /// The file that tells stage 2 to end, by the name in the binary; a link in the tree is followed one step, since

@@ -1,10 +1,10 @@
 //! s6-linux-init: `/sbin/init` is a script, written by s6-linux-init-maker, that executes `s6-linux-init -c BASE`.
 
-use super::{InitSystem, s6_svscan};
+use super::{Hearing, InitSystem, Setup, Unwanted, heard, s6_svscan};
 use crate::control::{collect, protocol, run, signal};
 use crate::reading::{base_name, evidence};
 use crate::{Candidate, Result, packages};
-use repot_model::{Facts, InitFacts, Needs, ReadySign, Signal};
+use repot_model::{Edit, Facts, InitFacts, Needs, ReadySign, Signal};
 use repot_rootfs::RootRead;
 
 /// Where s6-linux-init-maker puts its base directory unless told otherwise.
@@ -22,22 +22,9 @@ impl InitSystem for S6LinuxInit {
         let Some(script) = candidate.script_text() else {
             return Ok(None);
         };
-        let words: Vec<&str> = script.split_ascii_whitespace().collect();
-        let Some(at) = words
-            .iter()
-            .position(|word| base_name(word) == "s6-linux-init")
-        else {
+        let Some(base) = base_dir(&script) else {
             return Ok(None);
         };
-        let base = words
-            .get(at..)
-            .unwrap_or_default()
-            .windows(2)
-            .find_map(|pair| match pair {
-                &["-c", base] => Some(base.trim_matches('"').to_owned()),
-                _ => None,
-            })
-            .unwrap_or_else(|| BASE.to_owned());
         let mut facts = candidate.facts(self.id(), "s6-linux-init");
         facts.evidence.push(evidence(
             &candidate.path,
@@ -86,6 +73,44 @@ impl InitSystem for S6LinuxInit {
             uses_reboot_syscall: true,
         }
     }
+
+    fn listen(&self, setup: &Setup<'_>, tty: &str) -> Result<Vec<Edit>> {
+        let script = setup.tree.text(&setup.init.path)?.unwrap_or_default();
+        match base_dir(&script) {
+            Some(base) => s6_svscan::new_service(setup, &format!("{base}/run-image/service"), tty),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        Ok(s6_svscan::down(setup, what))
+    }
+
+    /// # Source
+    /// s6-linux-init(8), "Signals"; with `-C` (in a container) SIGTERM halts as well.
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        Ok(match wanted {
+            Some(Signal::PWR) => Hearing::Hears(Signal::PWR),
+            Some(_) | None => heard(&self.needs(setup.init, setup.facts), wanted),
+        })
+    }
+}
+
+/// The base directory that the script `/sbin/init` names. `None`: it does not execute s6-linux-init.
+fn base_dir(script: &str) -> Option<String> {
+    let words: Vec<&str> = script.split_ascii_whitespace().collect();
+    let at = words
+        .iter()
+        .position(|word| base_name(word) == "s6-linux-init")?;
+    let named = words
+        .get(at..)
+        .unwrap_or_default()
+        .windows(2)
+        .find_map(|pair| match pair {
+            &["-c", base] => Some(base.trim_matches('"').to_owned()),
+            _ => None,
+        });
+    Some(named.unwrap_or_else(|| BASE.to_owned()))
 }
 
 #[cfg(test)]

@@ -3,12 +3,11 @@
 //! Recognised by the path that `/sbin/init` leads to or by the greeting inside the binary. In a container its
 //! getty generator starts `console-getty.service` on `/dev/console`; images of the RHEL family mask that.
 
-use super::InitSystem;
-use super::systemd_units;
+use super::{Hearing, InitSystem, Setup, Unwanted, systemd_edits, systemd_units};
 use crate::control::{collect, protocol, run, signal};
-use crate::reading::entries;
+use crate::reading::{base_name, entries};
 use crate::{Candidate, Result};
-use repot_model::{CgroupVersion, Facts, InitFacts, Needs, ReadySign, Signal};
+use repot_model::{CgroupVersion, Edit, Facts, InitFacts, Needs, ReadySign, Signal};
 use repot_rootfs::RootRead;
 
 /// Where `libsystemd-shared-NNN.so` is, beside directories per architecture below `/usr/lib`.
@@ -44,6 +43,29 @@ impl InitSystem for Systemd {
 
     fn needs(&self, init: &InitFacts, _facts: &Facts) -> Needs {
         needs(init)
+    }
+
+    fn listen(&self, setup: &Setup<'_>, tty: &str) -> Result<Vec<Edit>> {
+        match tty {
+            "console" => systemd_edits::console_getty(setup),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        match what {
+            // systemd starts no getty on a terminal that does not exist (ConditionPathExists=/dev/tty0, BindsTo=dev-%i.device).
+            Unwanted::Terminal(_) => Ok(Vec::new()),
+            Unwanted::Getty(getty) => {
+                let unit = base_name(&getty.evidence.path);
+                systemd_edits::mask(setup.tree, unit, "one login is enough there")
+            }
+            Unwanted::Service(unit) => systemd_edits::switch_off(setup.tree, unit),
+        }
+    }
+
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        systemd_edits::hear(setup.tree, wanted)
     }
 }
 
@@ -140,6 +162,8 @@ mod tests {
             .elf("/sbin/agetty", "")
             .elf("/bin/systemctl", "")
             .file("/usr/lib/systemd/system/getty.target", "[Unit]\n")
+            .file("/usr/lib/systemd/system/multi-user.target", "[Unit]\nRequires=basic.target\n")
+            .link("/usr/lib/systemd/system/multi-user.target.wants/getty.target", "../getty.target")
             .file(
                 "/usr/lib/systemd/system/console-getty.service",
                 "[Service]\nExecStart=-/sbin/agetty -o '-p -- \\\\u' --noclear --keep-baud - 115200 $TERM\n",

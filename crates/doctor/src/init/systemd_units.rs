@@ -11,7 +11,7 @@ use repot_rootfs::format::unit;
 use repot_rootfs::{FileKind, RootRead};
 
 /// Unit directories, the first wins (systemd.unit(5)); `/run` is empty before the boot.
-const UNIT_DIRS: &[&str] = &[
+pub(crate) const UNIT_DIRS: &[&str] = &[
     "/etc/systemd/system",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
@@ -19,7 +19,7 @@ const UNIT_DIRS: &[&str] = &[
 ];
 
 /// Generator directories, the first wins (systemd.generator(7)).
-const GENERATOR_DIRS: &[&str] = &[
+pub(crate) const GENERATOR_DIRS: &[&str] = &[
     "/etc/systemd/system-generators",
     "/usr/local/lib/systemd/system-generators",
     "/usr/lib/systemd/system-generators",
@@ -67,6 +67,11 @@ pub(crate) fn gettys(root: &RootRead, facts: &mut InitFacts) -> Result<()> {
     if unit.is_some() && root.symlink_metadata(wanted).is_ok() {
         broken.retain(|seen| !seen.path.ends_with("systemd-getty-generator"));
     }
+    if broken.is_empty()
+        && let Some(seen) = not_wanted(root)?
+    {
+        broken.push(seen);
+    }
     let Some(unit) = unit.filter(|_| broken.is_empty()) else {
         facts.broken_gettys.append(&mut broken);
         return Ok(());
@@ -86,6 +91,39 @@ pub(crate) fn gettys(root: &RootRead, facts: &mut InitFacts) -> Result<()> {
         None => facts.broken_gettys.push(seen),
     }
     Ok(())
+}
+
+/// The target whose boot brings gettys, if nothing in it wants `getty.target`.
+///
+/// # Source
+/// systemd `units/getty.target`: installed as `multi-user.target.wants/getty.target`.
+fn not_wanted(root: &RootRead) -> Result<Option<Evidence>> {
+    let State::Found(path) = state(root, UNIT_DIRS, "multi-user.target")? else {
+        return Ok(None);
+    };
+    for dir in UNIT_DIRS {
+        for entry in entries(root, dir)? {
+            let is_list = [".target.wants", ".target.requires"]
+                .iter()
+                .any(|suffix| entry.name.ends_with(suffix));
+            let link = format!("{dir}/{}/getty.target", entry.name);
+            if is_list && optional(root.symlink_metadata(&link))?.is_some() {
+                return Ok(None);
+            }
+        }
+    }
+    let settings = unit::parse(&text(root, &path)?.unwrap_or_default());
+    let names_it = |value: &str| {
+        value
+            .split_ascii_whitespace()
+            .any(|word| word == "getty.target")
+    };
+    if settings.iter().any(|setting| {
+        matches!(setting.key.as_str(), "Wants" | "Requires") && names_it(&setting.value)
+    }) {
+        return Ok(None);
+    }
+    Ok(Some(evidence(&path, None, "nothing wants getty.target")))
 }
 
 /// The command of a service: the last `ExecStart=`, drop-ins included, without its prefix characters.

@@ -3,10 +3,11 @@
 //! Recognised by the text `SysV init version` in the binary. Its inittab says who listens where; power off is a
 //! runlevel and no signal, so that its own program is executed for it.
 
-use super::{InitSystem, inittab, openrc};
+use super::inittab::{self, Dialect};
+use super::{Hearing, InitSystem, Setup, Unwanted, openrc, sysv_rc};
 use crate::control::{collect, protocol, run, run_init, signal};
 use crate::{Candidate, Result, packages};
-use repot_model::{Facts, InitFacts, Needs, ReadySign, Signal};
+use repot_model::{Edit, Facts, InitFacts, Needs, ReadySign, Signal};
 use repot_rootfs::RootRead;
 
 #[derive(Debug)]
@@ -74,6 +75,57 @@ impl InitSystem for SysVInit {
             uses_reboot_syscall: true,
         }
     }
+
+    fn listen(&self, setup: &Setup<'_>, tty: &str) -> Result<Vec<Edit>> {
+        inittab::listen(setup, Dialect::SysV, tty)
+    }
+
+    fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        match what {
+            Unwanted::Terminal(getty) | Unwanted::Getty(getty) => {
+                let mut edits = inittab::switch_off_getty(setup, getty)?;
+                edits.extend(openrc::switch_off_getty(setup, getty)?);
+                Ok(edits)
+            }
+            Unwanted::Service(name) => match setup.init.on_top.is_some() {
+                true => openrc::switch_off_service(setup.tree, name),
+                false => sysv_rc::switch_off(setup.tree, name),
+            },
+        }
+    }
+
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        // Whatever shutdown(8) is there or not, init itself can be asked for runlevel 0.
+        let command = format!("{} 0", setup.init.path);
+        match wanted.unwrap_or(Signal::PWR) {
+            Signal::PWR => inittab::hear(
+                setup,
+                Signal::PWR,
+                &["powerwait", "powerfail"],
+                &format!("pf::powerwait:{command}"),
+            ),
+            Signal::INT => inittab::hear(
+                setup,
+                Signal::INT,
+                &["ctrlaltdel"],
+                &format!("ca::ctrlaltdel:{command}"),
+            ),
+            // sysvinit 3.10 NEWS: SIGRTMIN+4 powers off.
+            signal if signal == Signal::rtmin(4) && is_3_10(setup.init.version.as_deref()) => {
+                Ok(Hearing::Hears(signal))
+            }
+            _ => Ok(Hearing::Never),
+        }
+    }
+}
+
+/// Whether a version is 3.10 or later.
+fn is_3_10(version: Option<&str>) -> bool {
+    let mut parts = version
+        .unwrap_or_default()
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
+    (parts.next(), parts.next()) >= (Some(3), Some(10u32))
 }
 
 #[cfg(test)]

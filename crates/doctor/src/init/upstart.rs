@@ -1,11 +1,11 @@
 //! Upstart: Ubuntu 9.10 to 14.10, RHEL 6.
 
-use super::InitSystem;
+use super::{Hearing, InitSystem, Setup, Unwanted};
 use crate::control::{collect, protocol, run, signal};
 use crate::getty::{add, recognise};
-use crate::reading::{entries, evidence, text};
-use crate::{Candidate, Result, packages};
-use repot_model::{Facts, InitFacts, Needs, ReadySign, Signal};
+use crate::reading::{base_name, entries, evidence, text};
+use crate::{Candidate, Result, edit, packages};
+use repot_model::{Edit, Facts, InitFacts, Needs, ReadySign, Signal};
 use repot_rootfs::RootRead;
 
 #[derive(Debug)]
@@ -66,6 +66,76 @@ impl InitSystem for Upstart {
             ready: ReadySign::Prompt,
             uses_reboot_syscall: true,
         }
+    }
+
+    fn listen(&self, setup: &Setup<'_>, tty: &str) -> Result<Vec<Edit>> {
+        let Some(command) = setup.getty(tty) else {
+            return Ok(Vec::new());
+        };
+        let job = format!(
+            "# A login on {tty}.\nstart on stopped rc RUNLEVEL=[2345]\nstop on runlevel [!2345]\nrespawn\nexec {command}\n"
+        );
+        let why = format!("nobody listens on {tty}");
+        let mut edits = vec![edit::write(
+            setup.tree,
+            &format!("/etc/init/{tty}.conf"),
+            job,
+            &why,
+        )];
+        let manual = format!("/etc/init/{tty}.override");
+        if setup.tree.exists(&manual) {
+            edits.push(edit::remove(setup.tree, &manual, &why));
+        }
+        Ok(edits)
+    }
+
+    fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
+        let job = match what {
+            Unwanted::Terminal(getty) | Unwanted::Getty(getty) => {
+                base_name(&getty.evidence.path).trim_end_matches(".conf")
+            }
+            Unwanted::Service(name) => name,
+        };
+        let over = format!("/etc/init/{job}.override");
+        if !setup.tree.is_file(&format!("/etc/init/{job}.conf")) || setup.tree.exists(&over) {
+            return Ok(Vec::new());
+        }
+        let why = "not started by itself any more (init(5), override files)";
+        Ok(vec![edit::write(setup.tree, &over, "manual\n", why)])
+    }
+
+    /// # Source
+    /// upstart init(8): SIGPWR emits power-status-changed, SIGINT control-alt-delete.
+    fn hear(&self, setup: &Setup<'_>, wanted: Option<Signal>) -> Result<Hearing> {
+        let signal = wanted.unwrap_or(Signal::PWR);
+        let event = match signal {
+            Signal::PWR => "power-status-changed",
+            Signal::INT => "control-alt-delete",
+            _ => return Ok(Hearing::Never),
+        };
+        let Some(shutdown) = setup
+            .init
+            .control
+            .iter()
+            .find(|path| base_name(path) == "shutdown")
+        else {
+            return Ok(Hearing::Never);
+        };
+        let command = format!("exec {shutdown} -h now");
+        let path = format!("/etc/init/{event}.conf");
+        let text = setup.tree.text(&path)?.unwrap_or_default();
+        let is_stop = |line: &str| {
+            line.starts_with("exec") && line.contains("shutdown") && !line.contains("-r")
+        };
+        if text.lines().map(str::trim).any(is_stop) {
+            return Ok(Hearing::Hears(signal));
+        }
+        let job = format!("start on {event}\ntask\n{command}\n");
+        let why = format!("{signal} is to power the machine off");
+        Ok(Hearing::Once(
+            signal,
+            vec![edit::write(setup.tree, &path, job, &why)],
+        ))
     }
 }
 

@@ -4,6 +4,7 @@
 //! that is. To add one: a file here with a [`Rule`], `cargo xtask gen` for its `mod` line, and an entry in [`RULES`], which is
 //! in the order in which they run: those that mend what others look at come first.
 
+mod console_silent;
 mod os_release;
 
 use crate::{Result, View};
@@ -63,7 +64,7 @@ pub trait Rule: Sync + std::fmt::Debug {
 }
 
 /// All rules, in the order in which they run.
-pub static RULES: &[&dyn Rule] = &[&os_release::OsRelease];
+pub static RULES: &[&dyn Rule] = &[&os_release::OsRelease, &console_silent::ConsoleSilent];
 
 /// The rule of that ID.
 pub fn rule(id: &str) -> Option<&'static dyn Rule> {

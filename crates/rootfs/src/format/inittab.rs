@@ -1,6 +1,7 @@
 //! inittab(5) in the forms of sysvinit (`id:runlevels:action:process`) and of busybox and procd
 //! (`tty:ignored:action:process`). The two have one syntax; what the first two fields mean is the caller's to say.
 
+use super::lines::Lines;
 use super::numbered;
 
 /// One line.
@@ -53,9 +54,67 @@ pub fn parse(text: &str) -> Vec<Entry> {
         .collect()
 }
 
+/// The text with these lines made comments. Nothing else changes.
+pub fn disable(text: &str, lines: &[u32]) -> String {
+    let mut edited = Lines::parse(text);
+    for line in lines {
+        edited.comment(*line);
+    }
+    edited.to_string()
+}
+
+/// The text with an entry put behind a line, or at the end.
+pub fn add(text: &str, after: Option<u32>, entry: &str) -> String {
+    let mut edited = Lines::parse(text);
+    let after = after.unwrap_or_else(|| edited.count());
+    edited.insert_after(after, entry);
+    edited.to_string()
+}
+
+/// An ID that no entry has, of at most four characters, that begins with `prefix`: sysvinit refuses a second line of one ID.
+///
+/// # Source
+/// inittab(5): "id is a unique sequence of 1-4 characters".
+pub fn free_id(entries: &[Entry], prefix: &str) -> Option<String> {
+    let is_free = |id: &String| !entries.iter().any(|entry| entry.id == *id);
+    std::iter::once(prefix.to_owned())
+        .chain((0..100).map(|number| format!("{prefix}{number}")))
+        .filter(|id| id.len() <= 4)
+        .find(is_free)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_added_entry_is_found_and_the_others_stay(
+            text in "((#|[a-z0-9]{0,2}:[0-6]{0,3}:respawn:/sbin/[a-z]{1,4}|)\r?\n){0,8}(x:2:once:y)?",
+            after in proptest::option::of(0u32..10),
+        ) {
+            let before = parse(&text);
+            let id = free_id(&before, "co").unwrap();
+            let edited = add(&text, after, &format!("{id}:2345:respawn:/sbin/getty console"));
+            let mut found = parse(&edited);
+            let at = found.iter().position(|entry| entry.id == id).unwrap();
+            let new = found.remove(at);
+            prop_assert_eq!(new.words(), vec!["/sbin/getty", "console"]);
+            let plain = |entries: &[Entry]| entries.iter().map(|entry| format!("{}:{}", entry.id, entry.process)).collect::<Vec<_>>();
+            prop_assert_eq!(plain(&found), plain(&before));
+            let undone = parse(&disable(&edited, &[new.line]));
+            prop_assert_eq!(plain(&undone), plain(&before));
+        }
+    }
+
+    #[test]
+    fn ids_stay_short_and_unique() {
+        let entries = parse("co:2:once:x\nco0:2:once:x\n");
+        assert_eq!(free_id(&entries, "co").as_deref(), Some("co1"));
+        assert_eq!(free_id(&entries, "longer"), None);
+        assert_eq!(disable("a:b:c:d\r\n#x", &[1, 2]), "#a:b:c:d\r\n##x");
+    }
 
     #[test]
     fn both_forms() {

@@ -6,6 +6,7 @@
 pub mod assignments;
 pub mod elf;
 pub mod inittab;
+pub mod lines;
 pub mod pam;
 pub mod passwd;
 pub mod securetty;
