@@ -7,8 +7,9 @@
 
 use crate::{Error, Result};
 use pathrs::flags::OpenFlags;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -49,6 +50,26 @@ pub(crate) fn open_dir(root: &pathrs::Root, path: &str) -> Result<OwnedFd> {
             .map_err(|error| Error::from_pathrs(path, &error)),
         other => other.map_err(|errno| Error::from_errno(path, errno)),
     }
+}
+
+/// The same descriptor once more.
+pub(crate) fn dup(fd: &OwnedFd) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|errno| Error::from_errno("/", errno))
+}
+
+/// The names in an open directory, whatever their bytes, without `.` and `..`.
+pub(crate) fn list(path: &str, dir: &OwnedFd) -> Result<Vec<CString>> {
+    let failed = |errno| Error::from_errno(path, errno);
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn openat2(root: &pathrs::Root, path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
@@ -101,6 +122,6 @@ pub(crate) fn host_name(path: &str, handle: &OwnedFd) -> Result<PathBuf> {
 
 /// `thread-self`, since descriptors belong to the task that asks (proc_pid_fd(5)); before 3.17 there is `self`
 /// only, but so old a kernel runs nothing of repot.
-fn proc_name(handle: &OwnedFd) -> String {
-    format!("/proc/thread-self/fd/{}", handle.as_raw_fd())
+pub(crate) fn proc_name(handle: impl AsFd) -> String {
+    format!("/proc/thread-self/fd/{}", handle.as_fd().as_raw_fd())
 }

@@ -70,6 +70,16 @@ pub enum Error {
         /// Path inside the tree.
         path: String,
     },
+    /// Something could not be made or changed, in the tree or in a layer above it.
+    #[error("{doing} {path}")]
+    Write {
+        /// Path inside the tree.
+        path: String,
+        /// What was being done, in the present participle.
+        doing: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Everything else that the kernel reports: a broken disk, no memory, no more descriptors.
     #[error("reading {path}")]
     Io {
@@ -106,7 +116,17 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::BadPath { .. } => ErrorKind::Unsuitable,
             Self::Denied { .. } => ErrorKind::Denied,
-            Self::Open { .. } | Self::Io { .. } => ErrorKind::Io,
+            Self::Open { .. } | Self::Write { .. } | Self::Io { .. } => ErrorKind::Io,
+        }
+    }
+
+    /// For `map_err` on calls that make or change something.
+    pub(crate) fn write(path: &str, doing: &'static str) -> impl Fn(rustix::io::Errno) -> Self {
+        let path = path.to_owned();
+        move |errno| Self::Write {
+            path: path.clone(),
+            doing,
+            source: errno.into(),
         }
     }
 

@@ -1,16 +1,18 @@
 //! The safe handle on an untrusted tree, and parsers for the files in it.
 //!
 //! `RootRead` resolves paths beneath the root and reads within limits; `format` holds pure parsers on text or
-//! bytes, without any I/O; `program` reads what execve(2) would look at, and searches binaries for texts.
+//! bytes, without any I/O; `layer` writes edits as a directory to be laid over the tree; `program` reads what execve(2) would look at, and searches binaries for texts.
 //! Nothing here decides what a fact means: that is `repot-doctor`'s.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod attrs;
 mod beneath;
 mod error;
 pub mod format;
 #[cfg(test)]
 mod hostile;
+pub mod layer;
 mod program;
 mod root;
 

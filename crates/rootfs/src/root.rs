@@ -7,7 +7,8 @@
 
 use crate::Error;
 use crate::beneath::{self, Follow};
-use rustix::fs::{Dir, FileType, Stat};
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+use std::ffi::CString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -323,6 +324,20 @@ impl RootRead {
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
+    }
+
+    /// A handle (`O_PATH`) of what `path` names, a symlink at its end not followed.
+    pub(crate) fn handle_nofollow(&self, path: &str) -> Result<OwnedFd> {
+        beneath::lookup(&self.root, path, Follow::No)
+    }
+
+    /// The names in a directory, whatever their bytes, a symlink at the end of `path` not followed.
+    pub(crate) fn list_nofollow(&self, path: &str) -> Result<Vec<CString>> {
+        let handle = self.handle_nofollow(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&handle, ".", flags, Mode::empty())
+            .map_err(|errno| Error::from_errno(path, errno))?;
+        beneath::list(path, &dir)
     }
 
     fn is(&self, path: &str, kind: FileKind) -> bool {
