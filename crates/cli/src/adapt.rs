@@ -4,59 +4,50 @@
 //! writes itself.
 
 use crate::args::{Environment, NetworkArg};
-use anyhow::Context;
-use repot_model::{Decision, Facts};
+use crate::mending::Mending;
+use repot_model::{Change, Decision, Edit, Facts};
 use repot_rootfs::RootRead;
 use repot_runtime::plan::Payload;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Component, Path};
 
-/// A file laid over the tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Edit {
-    /// Absolute path in the tree, without symlinks on the way.
-    path: String,
-    content: Content,
-    why: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Content {
-    Text(String),
-    Link(String),
-}
-
-impl Edit {
-    /// For `--dry-run` and `status`.
-    pub(crate) fn decision(&self) -> Decision {
-        let what = match &self.content {
-            Content::Text(text) => {
-                format!("{} laid over the tree, {} bytes", self.path, text.len())
-            }
-            Content::Link(to) => format!("{} laid over the tree, a link to {to}", self.path),
-        };
-        Decision {
-            what,
-            why: self.why.clone(),
+/// An edit in words, for `--dry-run` and `status`.
+pub(crate) fn decision(edit: &Edit) -> Decision {
+    let path = &edit.path;
+    let what = match &edit.change {
+        Change::Write { text, .. } => format!("{path} laid over the tree, {} bytes", text.len()),
+        Change::Link { to } => format!("{path} laid over the tree, a link to {to}"),
+        Change::Directory { mode } => {
+            format!("{path} laid over the tree, a directory ({mode:04o})")
         }
+        Change::Remove => format!("{path} hidden"),
+        Change::Mode { mode } => format!("{path} laid over the tree with mode {mode:04o}"),
+        Change::Owner { uid, gid } => format!("{path} laid over the tree with owner {uid}:{gid}"),
+    };
+    Decision {
+        what,
+        why: edit.why.clone(),
     }
 }
 
-/// What has to be laid over a tree for this start.
+/// What has to be laid over a tree for this start: what rules ask for, then what the user does, which has the last word.
 pub(crate) fn edits(
     root: &RootRead,
     facts: &Facts,
     environment: &Environment,
     payload: &Payload,
+    mending: &Mending,
 ) -> anyhow::Result<Vec<Edit>> {
     let mut edits = Vec::new();
+    if let Payload::Init { argv, .. } = payload {
+        edits = mending.edits(root, facts);
+        let is_written = edits.iter().any(|edit| edit.path == "/etc/inittab");
+        if argv.is_none() && !is_written {
+            edits.extend(busybox_inittab(root, facts));
+        }
+    }
     edits.extend(timezone(root, &environment.timezone)?);
     edits.extend(hostname(root, environment.hostname.as_deref()));
     if environment.network == NetworkArg::Host {
         edits.extend(resolv_conf(root));
-    }
-    if let Payload::Init { argv: None, .. } = payload {
-        edits.extend(busybox_inittab(root, facts));
     }
     Ok(edits)
 }
@@ -67,7 +58,7 @@ fn hostname(root: &RootRead, wish: Option<&str>) -> Option<Edit> {
     let why = format!("--hostname {name}: the init would set the tree's own");
     is_plain_dir(root, "/etc").then(|| Edit {
         path: "/etc/hostname".into(),
-        content: Content::Text(format!("{name}\n")),
+        change: write(format!("{name}\n")),
         why,
     })
 }
@@ -95,7 +86,7 @@ fn busybox_inittab(root: &RootRead, facts: &Facts) -> Option<Edit> {
     let why = "busybox init without an inittab gives whoever sits at the console a root shell; with this one it asks for a login".to_owned();
     Some(Edit {
         path: "/etc/inittab".into(),
-        content: Content::Text(text),
+        change: write(text),
         why,
     })
 }
@@ -126,7 +117,7 @@ fn timezone(root: &RootRead, wish: &str) -> anyhow::Result<Option<Edit>> {
     let why = format!("time zone {zone} (--timezone {wish})");
     Ok(Some(Edit {
         path: "/etc/localtime".into(),
-        content: Content::Link(file),
+        change: Change::Link { to: file },
         why,
     }))
 }
@@ -141,40 +132,16 @@ fn resolv_conf(root: &RootRead) -> Option<Edit> {
         "the machine shares the host's network, so it needs the host's name servers".to_owned();
     is_plain_dir(root, "/etc").then(|| Edit {
         path: "/etc/resolv.conf".into(),
-        content: Content::Text(text),
+        change: write(text),
         why,
     })
+}
+
+fn write(text: String) -> Change {
+    Change::Write { text, mode: None }
 }
 
 /// Whether a path is a directory of the tree itself. A layer cannot go through a link: it would cover the link.
 fn is_plain_dir(root: &RootRead, path: &str) -> bool {
     root.resolve(path).is_ok_and(|resolved| resolved == path) && root.is_dir(path)
-}
-
-/// Writes a layer anew: files of ours in a directory of ours, so plain paths will do.
-pub(crate) fn write_layer(layer: &Path, edits: &[Edit]) -> anyhow::Result<()> {
-    if layer.exists() {
-        std::fs::remove_dir_all(layer).with_context(|| format!("removing {}", layer.display()))?;
-    }
-    std::fs::create_dir_all(layer).with_context(|| format!("creating {}", layer.display()))?;
-    std::fs::set_permissions(layer, std::fs::Permissions::from_mode(0o755))?;
-    for edit in edits {
-        let relative: std::path::PathBuf = Path::new(&edit.path)
-            .components()
-            .filter(|part| matches!(part, Component::Normal(_)))
-            .collect();
-        let path = layer.join(relative);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("creating {}", parent.display()))?;
-        }
-        match &edit.content {
-            Content::Text(text) => std::fs::write(&path, text)
-                .with_context(|| format!("writing {}", path.display()))?,
-            Content::Link(to) => {
-                symlink(to, &path).with_context(|| format!("writing {}", path.display()))?
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Machines: the record behind a name, the plan for a start.
 
 use crate::args::{Environment, NetworkArg, UserNamespace, Writes};
+use crate::mending::Mending;
 use crate::sources::Tree;
 use crate::{adapt, limits, policy, sessions};
 use anyhow::{Context, bail};
@@ -185,6 +186,7 @@ pub(crate) struct Start<'a> {
     pub(crate) writes: &'a Writes,
     pub(crate) environment: &'a Environment,
     pub(crate) payload: Payload,
+    pub(crate) mending: &'a Mending,
     pub(crate) mapping: Mapping,
 }
 
@@ -200,6 +202,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         writes,
         environment,
         payload,
+        mending,
         mapping,
     } = start;
     let name = &record.name;
@@ -217,11 +220,11 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         registry::make_private_dir(dir)?;
         check_writes(dir)?;
     }
-    let adaptations = adapt::edits(root, facts, environment, &payload)?;
+    let adaptations = adapt::edits(root, facts, environment, &payload, mending)?;
     let mut layers = Vec::new();
     let mut notes = Vec::new();
     if !adaptations.is_empty() {
-        notes = adaptations.iter().map(adapt::Edit::decision).collect();
+        notes = adaptations.iter().map(adapt::decision).collect();
         if overlay == Overlay::InPlace {
             notes.iter_mut().for_each(|note| {
                 note.why
@@ -230,7 +233,8 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         } else {
             let layer = dirs.machine(name).join("adapted");
             if make {
-                adapt::write_layer(&layer, &adaptations)?;
+                repot_rootfs::layer::write(root, &adaptations, &layer)
+                    .with_context(|| format!("writing {}", layer.display()))?;
             }
             layers.push(layer);
         }

@@ -8,6 +8,7 @@ mod complete;
 mod engines;
 mod limits;
 mod machines;
+mod mending;
 mod output;
 mod policy;
 mod sessions;

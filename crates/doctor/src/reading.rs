@@ -35,6 +35,7 @@ pub(crate) fn optional<T>(result: repot_rootfs::Result<T>) -> Result<Option<T>> 
             | Error::TooLarge { .. }
             | Error::Denied { .. }
             | Error::BadPath { .. }
+            | Error::Write { .. }
             | Error::Io { .. },
         ) => Ok(None),
     }

@@ -200,12 +200,6 @@ impl Place<'_> {
     fn write(&self, text: &str, mode: Option<u32>) -> Result<()> {
         let mut attrs = match self.attrs()? {
             Some(old) if old.kind == FileKind::File => old,
-            Some(old) if old.kind == FileKind::Directory => {
-                return Err(Error::NotRegular {
-                    path: self.path.to_owned(),
-                    found: old.kind,
-                });
-            }
             Some(_) | None => Attrs::new(FileKind::File, 0o644),
         };
         if let Some(mode) = mode {

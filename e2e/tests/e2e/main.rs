@@ -8,6 +8,7 @@
 
 mod boot;
 mod faults;
+mod fix;
 mod hostile;
 mod hosts;
 mod isolation;

@@ -1,10 +1,12 @@
 //! `repot boot`: SOURCE to a running machine, attached to its console or ready in the background.
 
-use crate::args::{Boot, EngineArg, UserNamespace};
+use crate::args::{Boot, EngineArg, NetworkArg, UserNamespace};
 use crate::commands::doctor;
 use crate::machines::{self, Mapping, Purpose, Start};
+use crate::mending::Mending;
 use crate::{exit, output, policy, sources};
 use anyhow::{anyhow, bail};
+use repot_engines::{Host, native_offers};
 use repot_model::{
     BootSpec, Facts, GettyKind, HintExt, Hinted, IdMap, MachineName, MachineRecord, Needs,
     PasswordState, Pid1, Status,
@@ -28,6 +30,10 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     let (root, facts) = machines::inspect(&record.base, purpose)?;
     machines::check_arch(&facts)?;
     let payload = payload(&mut args, &facts, &tree.source)?;
+    let mending = Mending::new(native_offers(
+        &Host::look(),
+        args.environment.network == NetworkArg::Host,
+    ));
     let make_start = |payload| Start {
         dirs: &dirs,
         record,
@@ -36,6 +42,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         writes: &args.writes,
         environment: &args.environment,
         payload,
+        mending: &mending,
         mapping: Mapping::Tried,
     };
     if args.dry_run {

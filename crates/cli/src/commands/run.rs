@@ -2,6 +2,7 @@
 
 use crate::args::Run;
 use crate::machines::{self, Mapping, Purpose, Start};
+use crate::mending::Mending;
 use crate::{output, policy, sources};
 use anyhow::bail;
 use repot_model::{BootSpec, Pid1};
@@ -36,6 +37,7 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
     }
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let payload = Payload::Command { argv, terminal };
+    let mending = Mending::nothing();
     let start = Start {
         dirs: &dirs,
         record,
@@ -44,6 +46,7 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
         writes: &args.writes,
         environment: &args.environment,
         payload,
+        mending: &mending,
         mapping: Mapping::Tried,
     };
     let pid1 = if args.as_pid1 {

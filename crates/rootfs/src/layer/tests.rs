@@ -227,13 +227,49 @@ fn strange_files_are_refused_without_being_opened() {
         case.write(&[("/none", mode)]),
         Err(Error::NotFound { .. })
     ));
-    assert!(matches!(
-        case.write(&[("/etc/deep", text("x"))]),
-        Err(Error::NotRegular { .. })
-    ));
-    // Content replaces either of them.
-    case.write(&[("/fifo", text("x")), ("/huge", text("y"))])
-        .unwrap();
+    // Content replaces whatever there is.
+    let over = [
+        ("/fifo", text("x")),
+        ("/huge", text("y")),
+        ("/etc/deep", text("z")),
+    ];
+    case.write(&over).unwrap();
+    assert!(case.at("etc/deep").is_file());
     assert_eq!(fs::read_to_string(case.at("fifo")).unwrap(), "x");
     assert_eq!(fs::read_to_string(case.at("huge")).unwrap(), "y");
+}
+
+/// Both ways in which machines mount it: by the host's root, and without privilege over the file system.
+#[test]
+fn the_kernel_sees_what_is_meant() {
+    let case = Case::new();
+    case.write(&[
+        ("/etc/shadow", text("laid\n")),
+        ("/etc/link", Change::Remove),
+        ("/etc/deep", Change::Remove),
+        ("/etc/deep/er/new", text("n")),
+    ])
+    .unwrap();
+    let at = case.layer.with_file_name("at");
+    fs::create_dir(&at).unwrap();
+    for options in ["", ",userxattr"] {
+        let script = format!(
+            "mount -t tmpfs none {} && cd {0} && mkdir up work at \
+             && mount -t overlay -o lowerdir={}:{},upperdir=up,workdir=work{options} none at && cd at \
+             && stat -c '%n %a %u:%g' etc etc/shadow && cat etc/shadow && find . -mindepth 1 | sort",
+            at.display(),
+            case.layer.display(),
+            case.tree.display()
+        );
+        let done = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", &script])
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&done.stdout),
+            "etc 751 3:4\netc/shadow 640 1:42\nlaid\n./etc\n./etc/deep\n./etc/deep/er\n./etc/deep/er/new\n./etc/shadow\n",
+            "{options}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
 }

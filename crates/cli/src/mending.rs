@@ -1,0 +1,88 @@
+//! What is mended in a tree for an engine: the findings of the rules, picked by what the user asked for.
+//!
+//! `boot` lays the edits over the tree, `fix` writes them into it; both get them here.
+
+use crate::output;
+use repot_doctor::rules::{Diagnosis, Wishes};
+use repot_model::{Edit, Facts, Finding, Offers, Remedy, RuleId};
+use repot_rootfs::RootRead;
+
+/// What is to be mended, and for which engine.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mending {
+    /// `None`: nothing is.
+    offers: Option<Offers>,
+    /// What else the user asked for.
+    pub(crate) wishes: Wishes,
+    /// Only these rules, if there are any; what these can do on request counts as asked for.
+    pub(crate) only: Vec<RuleId>,
+    /// But not these.
+    pub(crate) except: Vec<RuleId>,
+}
+
+impl Mending {
+    /// All that is mended without being asked for.
+    pub(crate) fn new(offers: Offers) -> Self {
+        Self {
+            offers: Some(offers),
+            ..Self::default()
+        }
+    }
+
+    /// The tree is left as it is.
+    pub(crate) fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// The edits, in order. Rules that could not check are told of.
+    pub(crate) fn edits(&self, root: &RootRead, facts: &Facts) -> Vec<Edit> {
+        let (diagnosis, picked) = self.diagnose(root, facts);
+        for (rule, why) in &diagnosis.unchecked {
+            output::note(format!("repot: rule {rule} could not check: {why}"));
+        }
+        let edits = diagnosis.findings.into_iter().zip(picked);
+        edits
+            .filter(|(_, is_picked)| *is_picked)
+            .flat_map(|(finding, _)| finding.edits)
+            .collect()
+    }
+
+    /// All findings, and which of them are going to be mended.
+    pub(crate) fn diagnose(&self, root: &RootRead, facts: &Facts) -> (Diagnosis, Vec<bool>) {
+        let Some(offers) = &self.offers else {
+            return (Diagnosis::default(), Vec::new());
+        };
+        // What a rule would do on request anyway was not brought up by the wishes, so they do not ask for it.
+        let mut unasked = Vec::new();
+        if self.wishes != Wishes::default() {
+            let accepts = |finding: &Finding| finding.remedy == Remedy::Automatic;
+            let wishes = Wishes::default();
+            unasked = repot_doctor::diagnose(root, facts, offers, &wishes, &accepts).findings;
+            unasked.retain(|finding| finding.remedy == Remedy::Asked);
+        }
+        let accepts = |finding: &Finding| self.picks(finding, &unasked);
+        let diagnosis = repot_doctor::diagnose(root, facts, offers, &self.wishes, &accepts);
+        let picked = diagnosis.findings.iter().map(accepts).collect();
+        (diagnosis, picked)
+    }
+
+    fn picks(&self, finding: &Finding, unasked: &[Finding]) -> bool {
+        let is_named = self.only.contains(&finding.rule);
+        if self.except.contains(&finding.rule) || !(is_named || self.only.is_empty()) {
+            return false;
+        }
+        match finding.remedy {
+            Remedy::Automatic => true,
+            Remedy::Asked => {
+                let is_wished = || {
+                    let same = |other: &Finding| {
+                        other.rule == finding.rule && other.edits == finding.edits
+                    };
+                    self.wishes != Wishes::default() && !unasked.iter().any(same)
+                };
+                is_named || is_wished()
+            }
+            Remedy::Environment | Remedy::Manual => false,
+        }
+    }
+}
