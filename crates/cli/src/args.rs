@@ -1,5 +1,7 @@
 //! What the user can type: verbs and options, with the texts that help, man pages and completions are made of.
 
+mod diagnosis;
+
 use crate::complete;
 use crate::limits::LimitArgs;
 use crate::policy::PolicyArgs;
@@ -7,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use repot_model::{MachineName, Signal};
 use std::path::PathBuf;
+
+pub(crate) use diagnosis::{Doctor, Explain, Try};
 
 /// Boots any distribution, with any init, to its login prompt
 ///
@@ -50,6 +54,7 @@ pub(crate) enum Verb {
     Inspect(Inspect),
     Doctor(Doctor),
     Explain(Explain),
+    Try(Try),
     #[command(hide = true)]
     Generate(Generate),
 }
@@ -70,6 +75,8 @@ impl Verb {
                 .as_ref()
                 .is_some_and(|source| !std::path::Path::new(source).is_dir()),
             Self::Explain(_) => false,
+            // Each trial is a command of its own, which sees to that.
+            Self::Try(args) => !std::path::Path::new(&args.source).is_dir(),
             Self::Attach(_) | Self::Login(_) | Self::Shell(_) | Self::Exec(_) => false,
             Self::List(_) | Self::Logs(_) | Self::Generate(_) => false,
             Self::Stop(_) | Self::Reboot(_) | Self::Kill(_) => false,
@@ -95,6 +102,7 @@ impl Verb {
             | Self::Inspect(_)
             | Self::Doctor(_)
             | Self::Explain(_)
+            | Self::Try(_)
             | Self::Generate(_) => false,
         }
     }
@@ -435,35 +443,6 @@ pub(crate) struct Images {
 pub(crate) struct Inspect {
     #[arg(add = ArgValueCompleter::new(complete::sources))]
     pub(crate) source: String,
-    /// As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Say what would keep a tree from booting or letting you in, and what is done about it
-///
-/// Nothing is started. SOURCE may also be a machine: then what its console said counts too. Exit code 1 if something was found.
-#[derive(Debug, Args)]
-pub(crate) struct Doctor {
-    /// What to look at
-    #[arg(required_unless_present = "host", add = ArgValueCompleter::new(complete::sources))]
-    pub(crate) source: Option<String>,
-    /// In which container system it is to boot; `all` compares them
-    #[arg(long = "for", value_name = "ENGINE", default_value = "native", value_parser = crate::engines::parser_or_all())]
-    pub(crate) engine: String,
-    /// Look at this host instead: what it can do, what it limits, which container systems it has
-    #[arg(long, conflicts_with = "source")]
-    pub(crate) host: bool,
-    /// As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Explain a rule: the symptom, the cause, what is done about it; without RULE, list them all
-#[derive(Debug, Args)]
-pub(crate) struct Explain {
-    /// Its ID, as `repot doctor` prints it
-    pub(crate) rule: Option<String>,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -21,6 +21,11 @@ pub(crate) fn names() -> Vec<&'static str> {
         .collect()
 }
 
+/// For options that take one of them.
+pub(crate) fn parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(names())
+}
+
 /// For options that take one of them, or `all`.
 pub(crate) fn parser_or_all() -> PossibleValuesParser {
     PossibleValuesParser::new(std::iter::once("all").chain(names()))

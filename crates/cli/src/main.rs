@@ -10,6 +10,7 @@ mod limits;
 mod machines;
 mod mending;
 mod output;
+mod password;
 mod policy;
 mod sessions;
 mod sources;
@@ -98,6 +99,7 @@ fn run(verb: Verb) -> anyhow::Result<u8> {
         Verb::Inspect(args) => commands::inspect::run(&args),
         Verb::Doctor(args) => commands::doctor::run(&args),
         Verb::Explain(args) => commands::explain::run(&args),
+        Verb::Try(args) => commands::trial::run(&args),
         Verb::Generate(args) => commands::generate::run(&args),
     }
 }

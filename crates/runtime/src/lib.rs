@@ -7,6 +7,7 @@
 
 mod cgroup;
 mod device;
+mod dialogue;
 mod dirs;
 mod disk;
 mod end;
@@ -37,6 +38,7 @@ mod terminal;
 pub use cgroup::{
     Usage, check_limits, default_limits, delegation_hint, disk_usage, out_of_memory, usage,
 };
+pub use dialogue::{Dialogue, Heard};
 pub use dirs::Dirs;
 pub use error::{Error, Result};
 pub use foreground::{Ran, RunError, run_in_foreground};

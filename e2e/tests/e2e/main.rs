@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod doctor;
 mod faults;
 mod fix;
 mod hostile;

@@ -22,3 +22,4 @@ pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod top;
+pub(crate) mod trial;

@@ -1,0 +1,214 @@
+//! One tree in one engine, from boot to stop, by repot's own verbs and the machine's console.
+
+use super::{Outcome, Row};
+use crate::password;
+use crate::sources::Tree;
+use anyhow::Context;
+use repot_model::MachineName;
+use repot_runtime::{Dialogue, Dirs, Heard, registry};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// How long a login may take once the prompt is there: PAM modules wait for services that do not come, up to 25 s each.
+const LOGIN: Duration = Duration::from_secs(90);
+/// How long the console may take to say something after a key.
+const ECHO: Duration = Duration::from_secs(20);
+
+/// A machine made for one trial; whatever happens, it is removed.
+#[derive(Debug)]
+pub(super) struct Cell<'a> {
+    dirs: &'a Dirs,
+    tree: &'a Tree,
+    engine: String,
+    name: MachineName,
+    timeout: Duration,
+}
+
+impl Drop for Cell<'_> {
+    fn drop(&mut self) {
+        let _ = self.repot(&["rm", "--force", self.name.as_str()]);
+    }
+}
+
+impl<'a> Cell<'a> {
+    pub(super) fn new(
+        dirs: &'a Dirs,
+        tree: &'a Tree,
+        engine: &str,
+        timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        let name = format!("try-{engine}-{}", std::process::id());
+        Ok(Self {
+            dirs,
+            tree,
+            engine: engine.to_owned(),
+            name: MachineName::new(&name)?,
+            timeout,
+        })
+    }
+
+    /// Boots, logs in, stops; notes what came of it.
+    pub(super) fn fill(&self, row: &mut Row) -> anyhow::Result<()> {
+        let secret = password::random()?;
+        let hash = password::sha512_crypt(secret.expose())?;
+        let timeout = self.timeout.as_secs().to_string();
+        let base = self.tree.base.display().to_string();
+        let booted = self.repot(&[
+            "boot",
+            &base,
+            "--on",
+            &self.engine,
+            "--name",
+            self.name.as_str(),
+            "--ephemeral",
+            "--detach",
+            "--timeout",
+            &timeout,
+            "--root-password-hash",
+            hash.expose(),
+        ])?;
+        let state = registry::running(self.dirs, &self.name);
+        let Some(state) = state else {
+            row.result = Outcome::Failed;
+            row.note = Some(last_words(&booted));
+            return Ok(());
+        };
+        if !booted.status.success() {
+            row.result = Outcome::NoPrompt;
+            row.note = Some(last_words(&booted));
+        } else {
+            row.seconds_to_prompt = state
+                .ready
+                .and_then(|ready| u32::try_from(ready.after_ms).ok())
+                .map(|ms| f64::from(ms) / 1000.0);
+            match self.log_in(secret.expose())? {
+                LoggedIn::Yes => row.result = Outcome::Login,
+                LoggedIn::OnlyPrompt(why) => {
+                    row.result = Outcome::Prompt;
+                    row.note = Some(why);
+                }
+                LoggedIn::NoPrompt(why) => {
+                    row.result = Outcome::NoPrompt;
+                    row.note = Some(why);
+                }
+            }
+        }
+        let stopped = self.repot(&["stop", self.name.as_str()])?;
+        row.stop_clean = Some(stopped.status.success());
+        if !stopped.status.success() && row.note.is_none() {
+            row.note = Some(last_words(&stopped));
+        }
+        Ok(())
+    }
+
+    /// Types name and password on the console, and a command whose result nobody can have typed.
+    fn log_in(&self, secret: &str) -> anyhow::Result<LoggedIn> {
+        let mut console = Dialogue::open(self.dirs, &self.name)?;
+        // The prompt was shown before this came to listen: an empty name brings it back.
+        let mut prompt = Heard::Nothing;
+        for _ in 0..3 {
+            console.type_keys("\r")?;
+            prompt = console.hear(&["login:", "press enter", "# "], ECHO)?;
+            if prompt != Heard::Nothing {
+                break;
+            }
+        }
+        let is_shell = match prompt {
+            Heard::Text { number: 0, .. } => false,
+            Heard::Text { number: 1, .. } => {
+                console.type_keys("\r")?;
+                true
+            }
+            Heard::Text { .. } => true,
+            Heard::Nothing => {
+                return Ok(LoggedIn::NoPrompt(
+                    "its console does not answer to the return key".into(),
+                ));
+            }
+            Heard::Gone => return Ok(LoggedIn::NoPrompt("it ended by itself".into())),
+        };
+        if !is_shell {
+            console.type_keys("root\r")?;
+            match console.hear(&["assword:", "incorrect", "# "], LOGIN)? {
+                Heard::Text { number: 0, .. } => {
+                    console.type_keys(&format!("{secret}\r"))?;
+                }
+                Heard::Text { number: 2, .. } => {}
+                Heard::Text { said, .. } => {
+                    return Ok(LoggedIn::OnlyPrompt(format!(
+                        "root was refused before the password: {}",
+                        last_line(&said)
+                    )));
+                }
+                Heard::Nothing | Heard::Gone => {
+                    return Ok(LoggedIn::OnlyPrompt(format!(
+                        "no answer to root's name: {}",
+                        last_line(&console.rest())
+                    )));
+                }
+            }
+        }
+        // The sum stands in the answer only, not in what is typed and echoed. Typed again, since what comes before the shell
+        // reads may be thrown away.
+        let deadline = std::time::Instant::now() + LOGIN;
+        while std::time::Instant::now() < deadline {
+            console.type_keys("echo is-in-$((6*7))\r")?;
+            match console.hear(&["is-in-42", "incorrect"], Duration::from_secs(4))? {
+                Heard::Text { number: 0, .. } => {
+                    console.type_keys("exit\r")?;
+                    return Ok(LoggedIn::Yes);
+                }
+                Heard::Text { said, .. } => {
+                    return Ok(LoggedIn::OnlyPrompt(format!(
+                        "root was refused: {}",
+                        last_line(&said)
+                    )));
+                }
+                Heard::Gone => break,
+                Heard::Nothing => {}
+            }
+        }
+        Ok(LoggedIn::OnlyPrompt(format!(
+            "no shell after the password: {}",
+            last_line(&console.rest())
+        )))
+    }
+
+    /// Runs repot itself, as a user would.
+    fn repot(&self, args: &[&str]) -> anyhow::Result<Output> {
+        Command::new("/proc/self/exe")
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .context("starting repot itself")
+    }
+}
+
+enum LoggedIn {
+    Yes,
+    OnlyPrompt(String),
+    NoPrompt(String),
+}
+
+/// What a command said last, without its name.
+fn last_words(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let mut lines = text.lines().filter(|line| line.starts_with("repot: "));
+    let line = lines.next_back().or_else(|| text.lines().next_back());
+    line.unwrap_or("it said nothing")
+        .trim_start_matches("repot: ")
+        .to_owned()
+}
+
+fn last_line(text: &str) -> String {
+    text.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("nothing")
+        .chars()
+        .take(120)
+        .collect()
+}
