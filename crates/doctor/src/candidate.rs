@@ -199,6 +199,11 @@ pub(crate) fn check(
     }))
 }
 
+/// Why the kernel could not execute a file, if that is so: not executable, its interpreter or loader missing.
+pub(crate) fn why_not(root: &RootRead, path: &str) -> Result<Option<String>> {
+    Ok(executable(root, path)?.err())
+}
+
 type Script = Option<(String, Option<String>)>;
 
 /// Follows a script to its interpreter, and checks that the ELF program at the end has its loader.

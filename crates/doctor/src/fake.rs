@@ -7,10 +7,7 @@
 
 use crate::rules::Wishes;
 use crate::{diagnose, inspect, needs};
-use repot_model::{
-    EngineId, Facts, Finding, InitFacts, Needs, OfferedTerminal, Offers, ProgramOffer, Resolver,
-    StopOffer,
-};
+use repot_model::{Change, Edit, Facts, Finding, InitFacts, Needs, Offers};
 use repot_rootfs::RootRead;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -98,37 +95,6 @@ impl Tree {
         self
     }
 
-    /// Writes edits into the tree, as `fix` would.
-    pub(crate) fn apply(&self, edits: &[repot_model::Edit]) {
-        use repot_model::Change;
-        for edit in edits {
-            let place = self.place(&edit.path);
-            let is_link = fs::symlink_metadata(&place).is_ok_and(|seen| seen.is_symlink());
-            match &edit.change {
-                Change::Write { text, mode } => {
-                    assert!(!is_link, "{} is a link", edit.path);
-                    fs::write(&place, text).unwrap();
-                    if let Some(mode) = mode {
-                        fs::set_permissions(&place, PermissionsExt::from_mode(*mode)).unwrap();
-                    }
-                }
-                Change::Link { to } => {
-                    let _ = fs::remove_file(&place);
-                    symlink(to, &place).unwrap();
-                }
-                Change::Directory { .. } => fs::create_dir_all(&place).unwrap(),
-                Change::Remove if place.is_dir() && !is_link => {
-                    fs::remove_dir_all(&place).unwrap();
-                }
-                Change::Remove => fs::remove_file(&place).unwrap(),
-                Change::Mode { mode } => {
-                    fs::set_permissions(&place, PermissionsExt::from_mode(*mode)).unwrap();
-                }
-                Change::Owner { .. } => {}
-            }
-        }
-    }
-
     /// The content of a file.
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.dir.path().join(path.trim_start_matches('/'))).unwrap()
@@ -174,44 +140,7 @@ pub(crate) fn ttys(init: &InitFacts) -> Vec<(&str, repot_model::GettyKind)> {
 
 /// An engine that gives everything: no rule about engines has anything to say. Tests take away what they are about.
 pub(crate) fn offers() -> Offers {
-    Offers {
-        engine: EngineId("fake".into()),
-        console: OfferedTerminal {
-            device: "console".into(),
-            login_name: "tty1".into(),
-        },
-        terminals: ["tty1", "tty2", "tty3", "tty4", "tty5", "tty6"]
-            .map(str::to_owned)
-            .to_vec(),
-        tty1_is_console: true,
-        makes_missing_terminals: true,
-        serves_silent_console: true,
-        is_pid1: true,
-        program: ProgramOffer::Any,
-        container: None,
-        takes_env: true,
-        cgroups: vec![
-            repot_model::CgroupVersion::V2,
-            repot_model::CgroupVersion::V1Systemd,
-        ],
-        capabilities: ["SYS_ADMIN", "SYS_BOOT", "SYS_RESOURCE", "AUDIT_CONTROL"]
-            .map(str::to_owned)
-            .to_vec(),
-        stop: StopOffer::Asks,
-        mounts: ["/proc", "/sys", "/dev", "/run"]
-            .map(str::to_owned)
-            .to_vec(),
-        demands: Vec::new(),
-        ids: 65536,
-        raises_limits: true,
-        sets_loginuid: true,
-        has_keyring: true,
-        sys_is_read_only: true,
-        may_mount: true,
-        interfaces: Vec::new(),
-        resolver: Resolver::Machine,
-        unprivileged: true,
-    }
+    Offers::everything()
 }
 
 /// What one rule finds in a tree.
@@ -244,4 +173,78 @@ pub(crate) fn diagnose_with(
     let mut found = diagnosis.findings;
     found.retain(|finding| finding.rule.0 == rule);
     found
+}
+
+/// What a rule finds goes away once its edits are written into the tree, and comes neither back nor with others of that rule.
+pub(crate) fn mends(tree: &Tree, offers: &Offers, wishes: &Wishes, rule: &str) {
+    let found = diagnose_with(tree, offers, wishes, rule);
+    let edits: Vec<Edit> = found.iter().flat_map(|found| found.edits.clone()).collect();
+    assert!(!edits.is_empty(), "{rule} edits nothing: {found:#?}");
+    let copy = tree.copy();
+    copy.apply(&edits);
+    let left = diagnose_with(&copy, offers, wishes, rule);
+    assert!(left.is_empty(), "{rule} is not content: {left:#?}");
+}
+
+impl Tree {
+    /// Permission bits of a file.
+    pub(crate) fn mode(self, path: &str, mode: u32) -> Self {
+        let place = self.place(path);
+        fs::set_permissions(place, PermissionsExt::from_mode(mode)).unwrap();
+        self
+    }
+
+    /// The same tree again, to be changed.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::new();
+        let status = std::process::Command::new("cp")
+            .arg("-a")
+            .arg(self.dir.path().join("."))
+            .arg(copy.dir.path())
+            .status();
+        assert!(status.unwrap().success());
+        copy
+    }
+
+    /// Writes edits into the tree, as `fix` would.
+    pub(crate) fn apply(&self, edits: &[Edit]) {
+        edits.iter().for_each(|edit| self.apply_one(edit));
+    }
+
+    /// An edit has no symlinks in its directory.
+    fn apply_one(&self, edit: &Edit) {
+        let place = self.place(&edit.path);
+        let kind = fs::symlink_metadata(&place).map(|found| found.file_type());
+        let remove = || match &kind {
+            Ok(kind) if kind.is_dir() => fs::remove_dir_all(&place).unwrap(),
+            Ok(_) => fs::remove_file(&place).unwrap(),
+            Err(_) => {}
+        };
+        let set = |mode: u32| fs::set_permissions(&place, PermissionsExt::from_mode(mode)).unwrap();
+        match &edit.change {
+            Change::Write { text, mode } => {
+                if !kind.as_ref().is_ok_and(fs::FileType::is_file) {
+                    remove();
+                }
+                fs::write(&place, text).unwrap();
+                mode.iter().copied().for_each(set);
+            }
+            Change::Link { to } => {
+                remove();
+                symlink(to, &place).unwrap();
+            }
+            Change::Directory { mode } => {
+                if !place.is_dir() {
+                    remove();
+                    fs::create_dir_all(&place).unwrap();
+                    set(*mode);
+                }
+            }
+            Change::Remove => remove(),
+            Change::Mode { mode } => set(*mode),
+            Change::Owner { uid, gid } => {
+                std::os::unix::fs::lchown(&place, Some(*uid), Some(*gid)).unwrap();
+            }
+        }
+    }
 }

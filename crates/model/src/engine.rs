@@ -77,6 +77,47 @@ pub struct Offers {
     pub unprivileged: bool,
 }
 
+impl Offers {
+    /// An engine that gives everything: no rule about engines has anything to say. Tests take away what they are about.
+    pub fn everything() -> Self {
+        Self {
+            engine: EngineId("fake".into()),
+            console: OfferedTerminal {
+                device: "console".into(),
+                login_name: "tty1".into(),
+            },
+            terminals: ["tty1", "tty2", "tty3", "tty4", "tty5", "tty6"]
+                .map(str::to_owned)
+                .to_vec(),
+            tty1_is_console: true,
+            makes_missing_terminals: true,
+            serves_silent_console: true,
+            is_pid1: true,
+            program: ProgramOffer::Any,
+            container: None,
+            takes_env: true,
+            cgroups: vec![CgroupVersion::V2, CgroupVersion::V1Systemd],
+            capabilities: ["SYS_ADMIN", "SYS_BOOT", "SYS_RESOURCE", "AUDIT_CONTROL"]
+                .map(str::to_owned)
+                .to_vec(),
+            stop: StopOffer::Asks,
+            mounts: ["/proc", "/sys", "/dev", "/run"]
+                .map(str::to_owned)
+                .to_vec(),
+            demands: Vec::new(),
+            ids: 65536,
+            raises_limits: true,
+            sets_loginuid: true,
+            has_keyring: true,
+            sys_is_read_only: true,
+            may_mount: true,
+            interfaces: Vec::new(),
+            resolver: Resolver::Machine,
+            unprivileged: true,
+        }
+    }
+}
+
 /// A terminal, by the two names that matter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfferedTerminal {

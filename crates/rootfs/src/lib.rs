@@ -13,6 +13,7 @@ pub mod format;
 #[cfg(test)]
 mod hostile;
 pub mod layer;
+mod probe;
 mod program;
 mod root;
 

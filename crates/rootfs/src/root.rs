@@ -344,6 +344,11 @@ impl RootRead {
         self.metadata(path).is_ok_and(|found| found.kind == kind)
     }
 
+    /// For the parts of this type in other files of the crate.
+    pub(crate) fn handle_of_root(&self) -> &pathrs::Root {
+        &self.root
+    }
+
     fn handle(&self, path: &str) -> Result<OwnedFd> {
         beneath::lookup(&self.root, path, Follow::Yes)
     }

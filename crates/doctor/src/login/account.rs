@@ -90,7 +90,7 @@ fn state(hash: &shadow::Hash) -> PasswordState {
 }
 
 /// Days since 1970-01-01, as shadow(5) counts.
-fn today() -> u64 {
+pub(crate) fn today() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() / 86_400)

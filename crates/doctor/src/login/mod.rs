@@ -1,7 +1,9 @@
 //! Who lets a user in: the login program and its kind, gettys, PAM, securetty, and root's account.
 
 mod account;
-mod pam;
+mod crypt;
+pub(crate) mod pam;
+mod root;
 
 use crate::Result;
 use crate::getty::GETTYS;
@@ -11,6 +13,8 @@ use repot_rootfs::format::securetty;
 use repot_rootfs::{RootRead, contains};
 
 pub(crate) use account::root_account;
+pub(crate) use crypt::{Support, library_dirs, supports};
+pub(crate) use root::Root;
 
 /// A login program has some 100 KB; a multi-call binary is recognised by its name, but read as well.
 const CONTENT_BYTES: u64 = 8 << 20;

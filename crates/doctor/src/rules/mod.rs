@@ -5,7 +5,16 @@
 //! in the order in which they run: those that mend what others look at come first.
 
 mod console_silent;
+mod hash_kind;
+mod mount_points;
+mod nologin_file;
 mod os_release;
+mod pam_loginuid;
+mod pam_module;
+mod root_password;
+mod root_shell;
+mod securetty;
+mod usr;
 
 use crate::{Result, View};
 use repot_model::{
@@ -64,7 +73,19 @@ pub trait Rule: Sync + std::fmt::Debug {
 }
 
 /// All rules, in the order in which they run.
-pub static RULES: &[&dyn Rule] = &[&os_release::OsRelease, &console_silent::ConsoleSilent];
+pub static RULES: &[&dyn Rule] = &[
+    &os_release::OsRelease,
+    &usr::Usr,
+    &mount_points::MountPoints,
+    &pam_module::PamModule,
+    &pam_loginuid::PamLoginuid,
+    &nologin_file::NologinFile,
+    &root_shell::RootShell,
+    &root_password::RootPassword,
+    &hash_kind::HashKind,
+    &securetty::Securetty,
+    &console_silent::ConsoleSilent,
+];
 
 /// The rule of that ID.
 pub fn rule(id: &str) -> Option<&'static dyn Rule> {

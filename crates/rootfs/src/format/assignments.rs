@@ -4,7 +4,7 @@
 //! Only what a shell would take literally is understood: quotes and backslashes. `$VARIABLES` and command
 //! substitutions stay as they are, for nothing of the tree is ever evaluated.
 
-use super::numbered;
+use super::{Lines, numbered};
 
 /// One assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,28 @@ pub fn get<'a>(assignments: &'a [Assignment], key: &str) -> Option<&'a Assignmen
     assignments.iter().rev().find(|known| known.key == key)
 }
 
+/// The text with `KEY=value` in the place of the last assignment to `key`, or added at its end. `value` is written as it is: quote
+/// what needs it.
+pub fn set(text: &str, key: &str, value: &str) -> String {
+    let mut lines = Lines::parse(text);
+    let known: Vec<Assignment> = parse(text)
+        .into_iter()
+        .filter(|known| known.key == key)
+        .collect();
+    // Only the last one counts.
+    match known.last() {
+        Some(last) if last.value == value => {}
+        Some(last) => {
+            let content = lines.get(last.line).unwrap_or_default();
+            let before = content.split_once('=').map_or("", |(before, _)| before);
+            let line = format!("{before}={value}");
+            lines.replace(last.line, &line);
+        }
+        None => lines.push(&format!("{key}={value}")),
+    }
+    lines.to_string()
+}
+
 /// A value as a shell reads it, up to the first blank outside quotes.
 fn unquote(value: &str) -> String {
     let mut out = String::new();
@@ -91,6 +113,17 @@ fn unquote(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_assignment_is_replaced() {
+        let text = "# SELINUX=x\nSELINUX=permissive\n  SELINUX=enforcing # why\nT=1\n";
+        assert_eq!(
+            set(text, "SELINUX", "disabled"),
+            "# SELINUX=x\nSELINUX=permissive\n  SELINUX=disabled\nT=1\n"
+        );
+        assert_eq!(set("A=1", "B", "2"), "A=1\nB=2");
+        assert_eq!(set("A=1\r\n", "A", "1"), "A=1\r\n");
+    }
 
     #[test]
     fn values_lose_their_quotes() {

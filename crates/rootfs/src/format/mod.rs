@@ -2,16 +2,22 @@
 //!
 //! They take what hostile hands may have written: none of them fails or panics, lines that make no sense are
 //! left out, and nothing is larger than its input. Line numbers count from 1.
+//!
+//! The editors beside them take a text and give one back that differs in the lines that they are about; comments, order, line
+//! ends and a missing last line end stay ([`lines::Lines`]).
 
 pub mod assignments;
 pub mod elf;
 pub mod inittab;
+pub mod limits;
 pub mod lines;
 pub mod pam;
 pub mod passwd;
 pub mod securetty;
 pub mod shadow;
 pub mod unit;
+
+pub(crate) use lines::Lines;
 
 /// Lines with their numbers, from 1.
 pub(crate) fn numbered(text: &str) -> impl Iterator<Item = (u32, &str)> {
@@ -50,13 +56,43 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The lines in which two texts differ; `None` if one has more lines that the other lacks in between.
+    fn changed(before: &str, after: &str) -> Vec<u32> {
+        let (before, after) = (Lines::parse(before), Lines::parse(after));
+        after
+            .iter()
+            .filter(|(number, text)| before.get(*number) != Some(*text))
+            .map(|(number, _)| number)
+            .collect()
+    }
+
     proptest! {
+        // An editor changes the line that it is about and adds at most one; twice is as good as once.
+        #[test]
+        fn editors_touch_one_line(text in "((root|[a-z@#+ -]{0,5})(:|\\t| |=){1,2}[a-zA-Z:=$\\\\.\\[\\] ]{0,12}(\r\n|\n)?){0,12}", number in 1..9u32) {
+            let editors: [&dyn Fn(&str) -> String; 7] = [
+                &|text| shadow::set_password(text, "root", "$6$a$b", 20_000),
+                &|text| passwd::set_password(text, "root", "$6$a$b"),
+                &|text| passwd::set_shell(text, "root", "/bin/sh"),
+                &|text| assignments::set(text, "SELINUX", "disabled"),
+                &|text| pam::set_control(text, number, "optional").unwrap_or_else(|| text.to_owned()),
+                &|text| securetty::with(text, &["pts/0"]),
+                &|text| limits::without(text, &[]),
+            ];
+            for (index, editor) in editors.iter().enumerate() {
+                let once = editor(&text);
+                prop_assert!(changed(&text, &once).len() <= 1, "{index}: {once:?}");
+                prop_assert_eq!(editor(&once), once, "{}", index);
+            }
+        }
+
         // What the fuzz targets in /fuzz do for hours, in the milliseconds that a unit test may take.
         #[test]
         fn no_parser_panics(text in "([a-z@#\\[\\]:=/\\\\\"' \t-]{0,12}\n?){0,20}", noise in ".{0,200}") {
             for text in [text.as_str(), noise.as_str()] {
                 assignments::parse(text);
                 assignments::parse_blank_separated(text);
+                limits::parse(text);
                 inittab::parse(text).iter().for_each(|entry| drop(entry.words()));
                 pam::parse(text);
                 passwd::parse_users(text);

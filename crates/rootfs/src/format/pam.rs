@@ -2,7 +2,7 @@
 //!
 //! One file in, its lines out; following the includes is the reader's business, since only that may do I/O.
 
-use super::continued;
+use super::{Lines, continued};
 
 /// One line in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,60 @@ pub fn parse(text: &str) -> Vec<Line> {
         .collect()
 }
 
+/// The text with another control value in the line that begins at `number`. `None`: there is no module on that line, or it is
+/// continued before the end of its control value.
+pub fn set_control(text: &str, number: u32, control: &str) -> Option<String> {
+    let mut lines = Lines::parse(text);
+    let content = lines.get(number)?.to_owned();
+    let start = content.find(|c: char| !c.is_whitespace())?;
+    let after_kind = start + content.get(start..)?.find(char::is_whitespace)?;
+    let at = after_kind
+        + content
+            .get(after_kind..)?
+            .find(|c: char| !c.is_whitespace())?;
+    let rest = content.get(at..)?;
+    let end = match rest.starts_with('[') {
+        true => rest.find(']')? + 1,
+        false => rest.find(char::is_whitespace)?,
+    };
+    let old = rest.get(..end)?;
+    let is_module = parse(text).into_iter().any(|line| {
+        line.line == number && matches!(&line.what, What::Module { control, .. } if control == old)
+    });
+    if !is_module {
+        return None;
+    }
+    lines.replace(
+        number,
+        &format!("{}{control}{}", content.get(..at)?, rest.get(end..)?),
+    );
+    Some(lines.to_string())
+}
+
+/// The text with the line that begins at `number` made a comment, with those that continue it. No line moves.
+pub fn comment_out(text: &str, number: u32) -> String {
+    let mut lines = Lines::parse(text);
+    let mut at = number;
+    while let Some(line) = lines.get(at) {
+        // Comments within a continued line are skipped by the reader, and stay.
+        let is_comment = line.trim_start().starts_with('#');
+        if is_comment && at == number {
+            break;
+        }
+        let goes_on = is_comment || line.ends_with('\\');
+        if !is_comment {
+            // Not every reader agrees on whether a comment goes on behind a backslash.
+            let text = format!("#{}", line.trim_end_matches('\\'));
+            lines.replace(at, &text);
+        }
+        if !goes_on {
+            break;
+        }
+        at += 1;
+    }
+    lines.to_string()
+}
+
 fn parse_line(content: &str) -> Option<What> {
     let (kind, rest) = word(content)?;
     if kind.eq_ignore_ascii_case("@include") {
@@ -100,6 +154,35 @@ fn word(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn controls_are_replaced_in_place() {
+        let text = "auth\trequired   pam_a.so x\r\n-session [success=ok default=bad]\tpam_b.so\n@include y\nsession \\\n required pam_c.so";
+        assert_eq!(
+            set_control(text, 1, "optional").unwrap(),
+            text.replacen("required", "optional", 1)
+        );
+        assert_eq!(
+            set_control(text, 2, "optional").unwrap(),
+            text.replace("[success=ok default=bad]", "optional")
+        );
+        for number in [0, 3, 4, 5, 9] {
+            assert_eq!(set_control(text, number, "optional"), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn whole_lines_become_comments() {
+        let text = "auth required pam_a.so\nsession \\\n# why\n required pam_c.so\naccount required pam_d.so\n";
+        let edited = comment_out(text, 2);
+        assert_eq!(
+            edited,
+            "auth required pam_a.so\n#session \n# why\n# required pam_c.so\naccount required pam_d.so\n"
+        );
+        assert_eq!(parse(&edited).len(), 2);
+        assert_eq!(comment_out(text, 9), text);
+        assert_eq!(comment_out(&edited, 2), edited);
+    }
 
     #[test]
     fn lines_of_all_kinds() {

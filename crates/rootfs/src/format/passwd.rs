@@ -1,6 +1,6 @@
 //! passwd(5) and group(5).
 
-use super::numbered;
+use super::{Lines, numbered};
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,30 @@ pub fn parse_users(text: &str) -> Vec<User> {
         .collect()
 }
 
+/// The text with another second field in an account's line. Without such a line nothing changes.
+pub fn set_password(text: &str, name: &str, field: &str) -> String {
+    set_field(text, name, 1, field)
+}
+
+/// The same for its shell.
+pub fn set_shell(text: &str, name: &str, shell: &str) -> String {
+    set_field(text, name, 6, shell)
+}
+
+fn set_field(text: &str, name: &str, index: usize, value: &str) -> String {
+    let mut lines = Lines::parse(text);
+    let user = parse_users(text).into_iter().find(|user| user.name == name);
+    if let Some(line) = user.map(|user| user.line) {
+        let content = lines.get(line).unwrap_or_default().to_owned();
+        let mut fields: Vec<&str> = content.split(':').collect();
+        if let Some(field) = fields.get_mut(index) {
+            *field = value;
+        }
+        lines.replace(line, &fields.join(":"));
+    }
+    lines.to_string()
+}
+
 /// Parses group(5), leaving out the same.
 pub fn parse_groups(text: &str) -> Vec<Group> {
     numbered(text)
@@ -96,6 +120,17 @@ mod tests {
         assert_eq!((users[0].uid, users[0].shell.as_str()), (0, "/bin/bash"));
         assert_eq!((users[1].name.as_str(), users[1].line), ("a", 6));
         assert!(!format!("{:?}", users[0]).contains("\"x\""));
+    }
+
+    #[test]
+    fn one_field_is_set() {
+        let text = "# c\nroot:x:0:0:root:/root:/bin/zsh\nb:x:1:1::/:/x";
+        assert_eq!(
+            set_shell(text, "root", "/bin/sh"),
+            "# c\nroot:x:0:0:root:/root:/bin/sh\nb:x:1:1::/:/x"
+        );
+        assert!(set_password(text, "b", "H").ends_with("\nb:H:1:1::/:/x"));
+        assert_eq!(set_password(text, "nobody", "H"), text);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! securetty(5): the terminals on which root may log in.
 
-use super::numbered;
+use super::{Lines, numbered};
 
 /// The names of terminals, without `/dev/` as login and pam_securetty compare them. Comments are left out.
 ///
@@ -15,8 +15,29 @@ pub fn parse(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The text with those of `names` added at its end that are not listed yet.
+pub fn with(text: &str, names: &[&str]) -> String {
+    let mut lines = Lines::parse(text);
+    let mut listed = parse(text);
+    for name in names {
+        if !listed.iter().any(|known| known == name) {
+            lines.push(name);
+            listed.push((*name).to_owned());
+        }
+    }
+    lines.to_string()
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn names_are_added_once() {
+        let text = "# local\r\nconsole\r\n#pts/0";
+        let more = super::with(text, &["console", "pts/0", "pts/0"]);
+        assert_eq!(more, "# local\r\nconsole\r\n#pts/0\r\npts/0");
+        assert_eq!(super::with(&more, &["pts/0"]), more);
+    }
+
     #[test]
     fn names_only() {
         let parsed = super::parse("# local\nconsole\n\n tty1 # first\n/dev/ttyS0\n");

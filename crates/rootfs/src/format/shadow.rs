@@ -2,7 +2,7 @@
 //!
 //! Hashes sit in a type that does not print itself, so that none ends up in a log or a document.
 
-use super::numbered;
+use super::{Lines, numbered};
 use std::fmt;
 
 /// The second field of shadow(5) or passwd(5).
@@ -66,6 +66,33 @@ pub fn parse(text: &str) -> Vec<Entry> {
             })
         })
         .collect()
+}
+
+/// The text with another hash in an account's line, or with a new line for it. All other fields stay, unless they would close the
+/// account on day `today` or ask for a new password at once (last change 0): then those of its ageing go, and the last change is
+/// today.
+pub fn set_password(text: &str, name: &str, hash: &str, today: u64) -> String {
+    let mut lines = Lines::parse(text);
+    match parse(text).into_iter().find(|entry| entry.name == name) {
+        Some(entry) => {
+            let content = lines.get(entry.line).unwrap_or_default().to_owned();
+            let mut fields: Vec<&str> = content.split(':').collect();
+            let day = today.to_string();
+            if let Some(field) = fields.get_mut(1) {
+                *field = hash;
+            }
+            if entry.is_expired(today) || entry.last_change == Some(0) {
+                for (index, value) in [(2, day.as_str()), (6, ""), (7, "")] {
+                    if let Some(field) = fields.get_mut(index) {
+                        *field = value;
+                    }
+                }
+            }
+            lines.replace(entry.line, &fields.join(":"));
+        }
+        None => lines.push(&format!("{name}:{hash}:{today}:0:99999:7:::")),
+    }
+    lines.to_string()
 }
 
 impl Entry {
@@ -145,6 +172,25 @@ mod tests {
         ] {
             assert_eq!(Hash(field.into()).kind(), kind, "{field}");
         }
+    }
+
+    #[test]
+    fn a_password_is_set_and_nothing_else() {
+        let text = "a:*:1::::::\r\nroot:!:19000:0:99999:7:::\r\nz:x:1";
+        assert_eq!(
+            set_password(text, "root", "$6$s$h", 20_000),
+            "a:*:1::::::\r\nroot:$6$s$h:19000:0:99999:7:::\r\nz:x:1"
+        );
+        assert_eq!(
+            set_password(text, "new", "H", 20_000),
+            "a:*:1::::::\r\nroot:!:19000:0:99999:7:::\r\nz:x:1\r\nnew:H:20000:0:99999:7:::"
+        );
+        let expired = "root:$1$a$b:10:0:5:7:3:100:\n";
+        let mended = set_password(expired, "root", "$6$s$h", 20_000);
+        assert_eq!(mended, "root:$6$s$h:20000:0:5:7:::\n");
+        assert!(!parse(&mended)[0].is_expired(20_000));
+        let forced = set_password("root:x:0:0:99999:7:::\n", "root", "H", 9);
+        assert_eq!(forced, "root:H:9:0:99999:7:::\n");
     }
 
     #[test]
