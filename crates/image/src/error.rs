@@ -135,6 +135,20 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A program of the host that makes an image is missing or failed.
+    #[error("cannot run {program}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// What should be written is there already, and is no file that could be replaced.
+    #[error("{} is there already", .path.display())]
+    Exists {
+        /// As the user named it.
+        path: PathBuf,
+    },
     /// A file or directory of the store itself could not be used.
     #[error("cannot {call} {}", .path.display())]
     Store {
@@ -213,9 +227,12 @@ impl Error {
             }
             Self::Limit { .. } => ErrorKind::Limit,
             Self::NoSpace { .. } => ErrorKind::NoSpace,
-            Self::Create { .. } | Self::Write { .. } | Self::Store { .. } | Self::Record { .. } => {
-                ErrorKind::Store
-            }
+            Self::Create { .. }
+            | Self::Write { .. }
+            | Self::Store { .. }
+            | Self::Record { .. }
+            | Self::Program { .. }
+            | Self::Exists { .. } => ErrorKind::Store,
             Self::NoImage(_) | Self::Ambiguous { .. } => ErrorKind::NotFound,
             Self::InUse(_) | Self::Mounted { .. } => ErrorKind::Busy,
         }

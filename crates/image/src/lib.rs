@@ -23,10 +23,10 @@ mod stream;
 mod unpack;
 
 pub use error::{Error, ErrorKind, Refusal, Result};
-pub use export::{Compression, Export, ImageMeta, export};
+pub use export::{Compression, Export, Format, ImageMeta, export, export_at, export_stream};
 pub use id::ImageId;
 pub use limits::Limits;
-pub use pack::{PackReport, pack_tree};
+pub use pack::{Layer, PackReport, pack_tree};
 pub use progress::{Phase, Progress, Silent, Snapshot};
 pub use remove::remove_tree;
 pub use source::SourceRef;

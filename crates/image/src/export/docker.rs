@@ -5,7 +5,7 @@
 //! Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format"; moby `image/tarexport/load.go`.
 
 use super::config::{bytes, config};
-use super::outer::{Digest, Outer};
+use super::outer::{Container, Digest, Outer};
 use super::{Compression, Export, layer};
 use crate::error::Result;
 use crate::pack::PackReport;

@@ -27,16 +27,10 @@ pub(super) fn write(
     out: &mut dyn Write,
 ) -> Result<Layer> {
     let encoder = Encoder::new(compression, Hashing::new(out))?;
-    let mut archive = Counted {
-        out: Hashing::new(encoder),
-        progress: what.progress,
-        told: 0,
-    };
-    archive.tell();
-    let report = pack_members(what.root, what.place, b"./", None, &mut archive)?;
+    let mut archive = Counted::new(Hashing::new(encoder), what.progress);
+    let report = pack_members(&what.tree(), b"./", None, &mut archive)?;
     archive.write_all(&END).map_err(write_error)?;
-    archive.tell();
-    let (encoder, diff_id, _) = archive.out.finish();
+    let (encoder, diff_id, _) = archive.finish().finish();
     let (out, digest, size) = encoder.finish()?.finish();
     out.flush().map_err(write_error)?;
     Ok(Layer {
@@ -83,15 +77,32 @@ impl<W: Write> Write for Hashing<W> {
 }
 
 /// Tells how much went through it.
-struct Counted<'a, W> {
-    out: Hashing<W>,
+pub(super) struct Counted<'a, W> {
+    out: W,
     progress: &'a dyn Progress,
+    count: u64,
     told: u64,
 }
 
-impl<W> Counted<'_, W> {
+impl<'a, W> Counted<'a, W> {
+    pub(super) fn new(out: W, progress: &'a dyn Progress) -> Self {
+        let mut new = Self {
+            out,
+            progress,
+            count: 0,
+            told: 0,
+        };
+        new.tell();
+        new
+    }
+
+    pub(super) fn finish(mut self) -> W {
+        self.tell();
+        self.out
+    }
+
     fn tell(&mut self) {
-        self.told = self.out.count;
+        self.told = self.count;
         self.progress.update(&Snapshot {
             phase: Phase::Packing,
             read_bytes: self.told,
@@ -105,7 +116,8 @@ impl<W> Counted<'_, W> {
 impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.out.write(bytes)?;
-        if self.out.count - self.told >= 1 << 20 {
+        self.count += u64::try_from(count).unwrap_or(0);
+        if self.count - self.told >= 1 << 20 {
             self.tell();
         }
         Ok(count)

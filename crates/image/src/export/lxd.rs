@@ -1,44 +1,71 @@
-//! LXD's and Incus' unified image: `metadata.yaml` and `rootfs/` in one archive.
+//! Images of LXD and Incus: `metadata.yaml`, `templates/` and `rootfs/`, in one archive or as two files.
 //!
 //! # Source
 //! LXD documentation, "Image format"; lxd `images.go`, `getImageMetadata`: architecture and a creation date that is not 0.
 
-use super::compression::Encoder;
+use super::bundle::{self, Small};
 use super::{Export, config::bytes};
-use crate::archive::BLOCK;
+use crate::beneath;
 use crate::error::Result;
-use crate::pack::header::{Entry, encode};
-use crate::pack::{END, PackReport, pack_members, write_error};
+use crate::pack::PackReport;
 use repot_model::Arch;
+use rustix::fs::{AtFlags, FileType};
 use serde_json::json;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 
-pub(super) fn write(what: &Export<'_>, out: &File) -> Result<PackReport> {
+/// Whether containers of the image get their own name as host name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Templates {
+    Hostname,
+    None,
+}
+
+pub(super) fn write(
+    what: &Export<'_>,
+    templates: Templates,
+    out: impl Write,
+) -> Result<PackReport> {
+    bundle::write(what, &metadata(what, templates), "rootfs/", &[], out)
+}
+
+/// The archive of everything but the tree: the first file of a split image.
+pub(super) fn write_metadata(what: &Export<'_>, templates: Templates) -> Result<Vec<u8>> {
+    bundle::small(
+        &metadata(what, templates),
+        what.compression,
+        what.meta.created,
+    )
+}
+
+/// As the host's own tools name it (pongo2 syntax).
+const HOSTNAME: &str = "{{ container.name }}\n";
+
+fn metadata(what: &Export<'_>, templates: Templates) -> Vec<Small<'static>> {
     let meta = what.meta;
     // JSON is YAML (YAML 1.2, section 1.3).
-    let metadata = bytes(&json!({
+    let mut metadata = json!({
         "architecture": architecture(meta.arch),
         "creation_date": meta.created.max(1),
         "properties": meta.labels,
-    }));
-    let out = BufWriter::with_capacity(256 << 10, out);
-    let mut out = Encoder::new(what.compression, out)?;
-    let mut head = encode(&Entry {
-        path: b"metadata.yaml",
-        type_flag: b'0',
-        mode: 0o644,
-        mtime: (i64::try_from(meta.created).unwrap_or(0), 0),
-        size: u64::try_from(metadata.len()).unwrap_or(u64::MAX),
-        ..Entry::default()
     });
-    head.extend_from_slice(&metadata);
-    head.resize(head.len().next_multiple_of(BLOCK), 0);
-    out.write_all(&head).map_err(write_error)?;
-    let report = pack_members(what.root, what.place, b"rootfs/", None, &mut out)?;
-    out.write_all(&END).map_err(write_error)?;
-    out.finish()?.flush().map_err(write_error)?;
-    Ok(report)
+    let mut files = Vec::new();
+    if templates == Templates::Hostname && has_hostname(what) {
+        metadata["templates"] = json!({
+            "/etc/hostname": { "when": ["create", "copy"], "template": "hostname.tpl" },
+        });
+        files.push(("templates/hostname.tpl", HOSTNAME.into()));
+    }
+    files.insert(0, ("metadata.yaml", bytes(&metadata)));
+    files
+}
+
+/// Whether the tree keeps its name in `/etc/hostname`: where it does not, a file of that name would mean nothing.
+fn has_hostname(what: &Export<'_>) -> bool {
+    let Ok(etc) = beneath::open_dir(what.root, b"etc") else {
+        return false;
+    };
+    let found = rustix::fs::statat(&etc, "hostname", AtFlags::SYMLINK_NOFOLLOW);
+    found.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
 }
 
 /// As LXD calls it (lxd `shared/osarch`).

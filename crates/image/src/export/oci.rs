@@ -1,24 +1,27 @@
-//! A tar archive of an OCI image layout, with one image of one layer.
+//! An OCI image layout with one image of one layer, as a directory or as a tar archive of it.
 //!
 //! # Source
 //! OCI image specification 1.0: image-layout.md, manifest.md, layer.md. The reference name carries the whole name as well, in
 //! containerd's annotation: `ctr images import` and `podman load` both look for it.
 
 use super::config::{bytes, config, go_architecture};
-use super::outer::{Digest, Outer};
+use super::outer::{Container, Digest};
 use super::{Compression, Export, layer};
 use crate::error::Result;
 use crate::pack::PackReport;
 use serde_json::json;
-use std::fs::File;
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-pub(super) fn write(what: &Export<'_>, out: &File) -> Result<PackReport> {
+pub(super) fn write(what: &Export<'_>, mut archive: impl Container) -> Result<PackReport> {
     let meta = what.meta;
-    let mut archive = Outer::new(out, meta.created);
+    // Neither bzip2 nor xz has a media type.
+    let compression = match what.compression {
+        Compression::Bzip2 | Compression::Xz => Compression::Gzip,
+        it @ (Compression::None | Compression::Gzip | Compression::Zstd) => it,
+    };
     archive.file(
         "oci-layout",
         &bytes(&json!({ "imageLayoutVersion": "1.0.0" })),
@@ -26,7 +29,7 @@ pub(super) fn write(what: &Export<'_>, out: &File) -> Result<PackReport> {
     archive.directory("blobs/")?;
     archive.directory("blobs/sha256/")?;
     let layer = archive.late_file(
-        |out| layer::write(what, what.compression, out),
+        |out| layer::write(what, compression, out),
         |layer| (blob(&layer.digest), layer.size),
     )?;
     let config = config(meta, &layer.diff_id);
@@ -41,7 +44,7 @@ pub(super) fn write(what: &Export<'_>, out: &File) -> Result<PackReport> {
             "size": config.len(),
         },
         "layers": [{
-            "mediaType": layer_type(what.compression),
+            "mediaType": layer_type(compression),
             "digest": format!("sha256:{}", layer.digest),
             "size": layer.size,
         }],
@@ -80,7 +83,9 @@ fn blob(digest: &Digest) -> String {
 fn layer_type(compression: Compression) -> &'static str {
     match compression {
         Compression::None => "application/vnd.oci.image.layer.v1.tar",
-        Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        Compression::Bzip2 | Compression::Gzip | Compression::Xz => {
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+        }
         Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
     }
 }

@@ -3,10 +3,9 @@
 use super::{Export, layer};
 use crate::error::Result;
 use crate::pack::PackReport;
-use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 
-pub(super) fn write(what: &Export<'_>, out: &File) -> Result<PackReport> {
+pub(super) fn write(what: &Export<'_>, out: impl Write) -> Result<PackReport> {
     let mut out = BufWriter::with_capacity(256 << 10, out);
     let layer = layer::write(what, what.compression, &mut out)?;
     Ok(layer.report)

@@ -5,19 +5,28 @@
 //! name, no access times, no user names. The tree may belong to somebody hostile: it is walked by descriptors.
 
 pub(crate) mod header;
+mod merge;
+mod sparse;
+mod xattrs;
+
+pub use merge::Layer;
+pub(crate) use merge::Tree;
 
 use crate::archive::BLOCK;
 use crate::beneath;
 use crate::error::{Error, Result};
-use header::{Entry, encode, pad};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Dir, FileType, OFlags, SeekFrom, Stat};
+use header::{Entry, encode};
+use merge::Part;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, OFlags, Stat};
 use rustix::io::Errno;
+use sparse::{extents, sparse_map};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use xattrs::{fd_xattrs, node_xattrs};
 
 /// What a packing did, and what it left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,7 +56,13 @@ pub(crate) fn pack_without(
     without: Option<(u64, u64)>,
     out: &mut dyn Write,
 ) -> Result<PackReport> {
-    let report = pack_members(root, place, b"./", without, out)?;
+    let tree = Tree {
+        root,
+        place,
+        over: &[],
+        time: 0,
+    };
+    let report = pack_members(&tree, b"./", without, out)?;
     out.write_all(&END).map_err(write_error)?;
     out.flush().map_err(write_error)?;
     Ok(report)
@@ -59,25 +74,30 @@ pub(crate) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 /// The members of an archive without its end. `top` is what the tree's own directory is called in it, with a slash at the
 /// end: `./`, or `rootfs/` where an archive holds more than a tree.
 pub(crate) fn pack_members(
-    root: BorrowedFd<'_>,
-    place: &Path,
+    tree: &Tree<'_>,
     top: &[u8],
     without: Option<(u64, u64)>,
     out: &mut dyn Write,
 ) -> Result<PackReport> {
     let mut packer = Packer {
         out,
-        place,
+        tree,
         top_bytes: top.len(),
         links: HashMap::new(),
         without,
         report: PackReport::default(),
         buffer: vec![0; BUFFER_BYTES],
     };
-    let fd = beneath::open(root, b"", OFlags::RDONLY | OFlags::DIRECTORY)
+    let dirs = tree
+        .tops()
         .map_err(|errno| packer.failed("open", top, errno))?;
-    let stat = rustix::fs::fstat(&fd).map_err(|errno| packer.failed("look at", top, errno))?;
-    packer.directory(&fd, top, &stat)?;
+    let own = tree.own_top(&dirs);
+    let stat = dirs
+        .get(own)
+        .map(|dir| rustix::fs::fstat(&dir.fd))
+        .unwrap_or(Err(Errno::NOENT))
+        .map_err(|errno| packer.failed("look at", top, errno))?;
+    packer.directory(&dirs, own, top, &stat)?;
     Ok(packer.report)
 }
 
@@ -88,7 +108,7 @@ const MAX_PATH: usize = 4095;
 
 struct Packer<'a> {
     out: &'a mut dyn Write,
-    place: &'a Path,
+    tree: &'a Tree<'a>,
     /// Length of what every name in the archive begins with.
     top_bytes: usize,
     /// First names of files with several, by device and inode.
@@ -99,39 +119,40 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// A directory and everything in it. `path` begins with `./` and ends with a slash.
-    fn directory(&mut self, fd: &OwnedFd, path: &[u8], stat: &Stat) -> Result<()> {
-        let xattrs = fd_xattrs(fd.as_fd()).map_err(|errno| self.failed("read", path, errno))?;
+    /// A directory and everything in it, merged. `path` ends with a slash; `own` is the place in `dirs` of the one whose
+    /// attributes show.
+    fn directory(&mut self, dirs: &[Part], own: usize, path: &[u8], stat: &Stat) -> Result<()> {
+        let Some(top) = dirs.get(own) else {
+            return Ok(());
+        };
+        let xattrs = fd_xattrs(top.fd.as_fd()).map_err(|errno| self.failed("read", path, errno))?;
         self.entry(&Entry {
             type_flag: b'5',
-            xattrs,
+            xattrs: top.own_xattrs(xattrs),
             ..entry(path, stat)
         })?;
         if self.without == Some((stat.st_dev, stat.st_ino)) {
             return Ok(());
         }
-        let mut names = Vec::new();
-        let entries = Dir::read_from(fd).map_err(|errno| self.failed("read", path, errno))?;
-        for entry in entries {
-            let entry = entry.map_err(|errno| self.failed("read", path, errno))?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-        }
-        names.sort();
-        for name in names {
+        let children = merge::children(dirs).map_err(|errno| self.failed("read", path, errno))?;
+        for (name, parts) in children {
             let child = [path, &name[..]].concat();
             if child.len() > MAX_PATH {
                 return Err(self.failed("pack", path, Errno::NAMETOOLONG));
             }
-            self.child(fd, &name, &child)?;
+            let parts: Vec<&Part> = parts.iter().filter_map(|at| dirs.get(*at)).collect();
+            self.child(dirs, &parts, &name, &child)?;
         }
         Ok(())
     }
 
-    fn child(&mut self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
-        let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+    /// Something in a directory. `parts` are the layers' directories that have it; if it is several, they all have a directory
+    /// there. `all` are those of all layers.
+    fn child(&mut self, all: &[Part], parts: &[&Part], name: &[u8], path: &[u8]) -> Result<()> {
+        let Some(Part { fd: parent, .. }) = parts.last() else {
+            return Ok(());
+        };
+        let mut stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => {
                 self.report.changed += 1;
@@ -139,9 +160,14 @@ impl Packer<'_> {
             }
             Err(errno) => return Err(self.failed("look at", path, errno)),
         };
+        let time = merge::time(self.tree, all, parts, name);
+        if let Some((seconds, nanoseconds)) = time {
+            stat.st_mtime = seconds;
+            stat.st_mtime_nsec = nanoseconds.into();
+        }
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Directory {
-            return self.child_directory(parent, name, path, &stat);
+            return self.child_directory(parts, name, path, &stat);
         }
         if kind == FileType::Socket {
             self.report.skipped_sockets += 1;
@@ -160,9 +186,9 @@ impl Packer<'_> {
             self.links.insert(id, path.to_vec());
         }
         if kind == FileType::RegularFile {
-            return self.file(parent, name, path);
+            return self.file(parts, name, path, time);
         }
-        let xattrs = self.node_xattrs(parent, name, path)?;
+        let xattrs = node_xattrs(parent, name).map_err(|errno| self.failed("read", path, errno))?;
         let mut target = Vec::new();
         if kind == FileType::Symlink {
             let read = rustix::fs::readlinkat(parent, name, Vec::new());
@@ -193,15 +219,22 @@ impl Packer<'_> {
 
     fn child_directory(
         &mut self,
-        parent: &OwnedFd,
+        parts: &[&Part],
         name: &[u8],
         path: &[u8],
         stat: &Stat,
     ) -> Result<()> {
         let path = [path, b"/"].concat();
-        let fd = open_quietly(parent, name, OFlags::RDONLY | OFlags::DIRECTORY);
-        match fd {
-            Ok(fd) => self.directory(&fd, &path, stat),
+        let open = |part: &&Part| {
+            let fd = open_quietly(&part.fd, name, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            Ok(Part {
+                fd,
+                layer: part.layer,
+            })
+        };
+        let dirs: rustix::io::Result<Vec<Part>> = parts.iter().map(open).collect();
+        match dirs {
+            Ok(dirs) => self.directory(&dirs, dirs.len().saturating_sub(1), &path, stat),
             // A mount point: what is mounted there is not of this tree (`/proc` of a chroot).
             Err(Errno::XDEV) => {
                 let shown = self.shown(&path);
@@ -215,7 +248,17 @@ impl Packer<'_> {
         }
     }
 
-    fn file(&mut self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
+    fn file(
+        &mut self,
+        parts: &[&Part],
+        name: &[u8],
+        path: &[u8],
+        time: Option<(i64, u32)>,
+    ) -> Result<()> {
+        let Some(part) = parts.last() else {
+            return Ok(());
+        };
+        let parent = &part.fd;
         // NONBLOCK and NOCTTY: should it have become a fifo or terminal, nothing happens.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd =
@@ -226,7 +269,7 @@ impl Packer<'_> {
             return Ok(());
         }
         let read = |errno| self.failed("read", path, errno);
-        let xattrs = fd_xattrs(fd.as_fd()).map_err(read)?;
+        let xattrs = part.own_xattrs(fd_xattrs(fd.as_fd()).map_err(read)?);
         let real_size = as_u64(stat.st_size);
         let extents = extents(&fd, &stat).map_err(read)?;
         let map = extents.as_deref().map(sparse_map).unwrap_or_default();
@@ -238,6 +281,7 @@ impl Packer<'_> {
             size,
             sparse: (!map.is_empty()).then_some(real_size),
             xattrs,
+            mtime: time.unwrap_or_else(|| mtime(&stat)),
             ..entry(path, &stat)
         })?;
         self.write(&map)?;
@@ -273,17 +317,6 @@ impl Packer<'_> {
         Ok(())
     }
 
-    /// Attributes of what cannot be opened. There is no getxattrat(2) before Linux 6.13: see `unpack::attrs`.
-    fn node_xattrs(&self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Xattrs> {
-        let mut magic = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
-        magic.extend_from_slice(name);
-        collect_xattrs(
-            |buffer| rustix::fs::llistxattr(&magic[..], buffer),
-            |xattr, buffer| rustix::fs::lgetxattr(&magic[..], xattr, buffer),
-        )
-        .map_err(|errno| self.failed("read", path, errno))
-    }
-
     fn entry(&mut self, entry: &Entry<'_>) -> Result<()> {
         self.report.entries += 1;
         self.write(&encode(entry))
@@ -295,15 +328,13 @@ impl Packer<'_> {
 
     fn shown(&self, path: &[u8]) -> PathBuf {
         let relative = path.get(self.top_bytes..).unwrap_or_default();
-        self.place.join(OsStr::from_bytes(relative))
+        self.tree.place.join(OsStr::from_bytes(relative))
     }
 
     fn failed(&self, call: &'static str, path: &[u8], errno: Errno) -> Error {
         Error::store(call, &self.shown(path), errno.into())
     }
 }
-
-type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub(crate) fn write_error(source: io::Error) -> Error {
     Error::Write { source }
@@ -313,6 +344,13 @@ fn as_u64(size: i64) -> u64 {
     u64::try_from(size).unwrap_or(0)
 }
 
+fn mtime(stat: &Stat) -> (i64, u32) {
+    (
+        stat.st_mtime,
+        u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+    )
+}
+
 /// What stat(2) tells.
 fn entry<'a>(path: &'a [u8], stat: &Stat) -> Entry<'a> {
     Entry {
@@ -320,10 +358,7 @@ fn entry<'a>(path: &'a [u8], stat: &Stat) -> Entry<'a> {
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
-        mtime: (
-            stat.st_mtime,
-            u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
-        ),
+        mtime: mtime(stat),
         ..Entry::default()
     }
 }
@@ -334,87 +369,4 @@ fn open_quietly(parent: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Res
         Err(Errno::PERM) => beneath::open(parent.as_fd(), name, flags),
         result => result,
     }
-}
-
-/// Where the data of a file with holes is; `None` if it has none worth the trouble. Ends with an empty piece at the
-/// end of the file if that is a hole, as GNU tar writes it.
-fn extents(fd: &OwnedFd, stat: &Stat) -> rustix::io::Result<Option<Vec<(u64, u64)>>> {
-    const MAX_EXTENTS: usize = 1 << 16;
-    let size = as_u64(stat.st_size);
-    // st_blocks counts 512 bytes on Linux, whatever the file system's block is (stat(2)).
-    if as_u64(stat.st_blocks).saturating_mul(512) >= size {
-        return Ok(None);
-    }
-    let mut extents = Vec::new();
-    let mut at = 0;
-    while at < size {
-        let begin = match rustix::fs::seek(fd, SeekFrom::Data(at)) {
-            // No data up to the end.
-            Err(Errno::NXIO) => break,
-            // A file system that cannot tell.
-            Err(Errno::INVAL) => return Ok(None),
-            result => result?,
-        };
-        let end = rustix::fs::seek(fd, SeekFrom::Hole(begin))?.min(size);
-        if begin >= end || extents.len() >= MAX_EXTENTS {
-            return Ok(None);
-        }
-        extents.push((begin, end - begin));
-        at = end;
-    }
-    if extents == [(0, size)] {
-        return Ok(None);
-    }
-    extents.push((size, 0));
-    Ok(Some(extents))
-}
-
-/// The map in front of the data: decimal lines, padded to a block.
-fn sparse_map(extents: &[(u64, u64)]) -> Vec<u8> {
-    let mut map = format!("{}\n", extents.len());
-    for (offset, length) in extents {
-        map.push_str(&format!("{offset}\n{length}\n"));
-    }
-    let mut map = map.into_bytes();
-    pad(&mut map);
-    map
-}
-
-fn fd_xattrs(fd: BorrowedFd<'_>) -> rustix::io::Result<Xattrs> {
-    collect_xattrs(
-        |buffer| rustix::fs::flistxattr(fd, buffer),
-        |name, buffer| rustix::fs::fgetxattr(fd, name, buffer),
-    )
-}
-
-/// Names and values, sorted.
-fn collect_xattrs(
-    list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
-    get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
-) -> rustix::io::Result<Xattrs> {
-    // Most files have none: asked with a small buffer first. The kernel's limit is 64 KiB for both.
-    let mut names = [0; 1024];
-    let names = match list(&mut names) {
-        Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),
-        Ok(count) => names[..count].to_vec(),
-        Err(Errno::RANGE) => {
-            let mut names = vec![0; 1 << 16];
-            let count = list(&mut names)?;
-            names.truncate(count);
-            names
-        }
-        Err(errno) => return Err(errno),
-    };
-    let mut out = Vec::new();
-    let mut value = vec![0; 1 << 16];
-    for name in names.split(|byte| *byte == 0).filter(|it| !it.is_empty()) {
-        match get(name, &mut value) {
-            Ok(count) => out.push((name.to_vec(), value[..count].to_vec())),
-            // Gone, or not for us to read (`trusted.`).
-            Err(Errno::NODATA | Errno::PERM | Errno::NOTSUP) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    out.sort();
-    Ok(out)
 }

@@ -12,7 +12,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-fn meta() -> ImageMeta {
+pub fn meta() -> ImageMeta {
     ImageMeta {
         name: "docker.io/library/repot-test:latest".into(),
         argv: vec!["/sbin/init".into(), "3".into()],
@@ -29,6 +29,7 @@ fn write(format: ImageFormat, compression: Compression, root: &Path) -> Vec<u8> 
     let what = Export {
         root: dir.as_fd(),
         place: root,
+        over: &[],
         meta: &meta(),
         compression,
         progress: &Silent,
@@ -161,6 +162,7 @@ fn an_oci_archive_holds_the_tree() {
                 plain
             }
             Compression::Zstd => zstd::decode_all(&bytes[..]).unwrap(),
+            Compression::Bzip2 | Compression::Xz => unreachable!("no media type"),
         };
         assert_layer(&plain, &root);
         assert_config(&blob(&manifest["config"]), &plain);

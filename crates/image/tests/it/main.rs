@@ -7,6 +7,7 @@
 mod damaged;
 mod directory;
 mod export;
+mod export_all;
 mod formats;
 mod hostile;
 mod raw;

@@ -13,6 +13,8 @@ pub enum Times {
     Nanoseconds,
     /// Formats other than PAX have no more.
     Seconds,
+    /// Of no interest.
+    None,
 }
 
 /// One line per path, sorted: type, mode, owner, time, device, link target, content, attributes, other names.
@@ -27,13 +29,15 @@ pub fn snapshot(root: &Path, times: Times) -> Vec<String> {
         let relative = path.strip_prefix(root).unwrap();
         let kind = FileType::from_raw_mode(stat.st_mode);
         let mut line = format!(
-            "{:?} {kind:?} {:o} {}:{} {}",
+            "{:?} {kind:?} {:o} {}:{}",
             relative.as_os_str(),
             stat.st_mode & 0o7777,
             stat.st_uid,
             stat.st_gid,
-            stat.st_mtime
         );
+        if times != Times::None {
+            write!(line, " {}", stat.st_mtime).unwrap();
+        }
         if times == Times::Nanoseconds {
             write!(line, ".{:09}", stat.st_mtime_nsec).unwrap();
         }

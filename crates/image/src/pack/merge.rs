@@ -1,0 +1,176 @@
+//! A tree with layers over it, seen as overlayfs shows it (overlayfs.rst), without a mount and so without privileges.
+//!
+//! Directories of one name are merged, and the topmost lends its attributes; a character device with number 0/0 hides what is
+//! below it, and so does a directory marked as opaque.
+
+use super::xattrs::{Xattrs, fd_xattrs};
+use crate::beneath;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
+use rustix::io::{Errno, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A directory in overlayfs' form that is laid over a tree.
+#[derive(Debug, Clone, Copy)]
+pub struct Layer<'a> {
+    /// The directory.
+    pub root: BorrowedFd<'a>,
+    /// Whether it was made just now: what is in it then gets the time of what it covers, or that of the export, so that the same
+    /// adaptations give the same bytes.
+    pub is_generated: bool,
+}
+
+/// A tree and what lies over it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tree<'a> {
+    pub(crate) root: BorrowedFd<'a>,
+    /// Its path, for messages.
+    pub(crate) place: &'a Path,
+    /// Lowest first.
+    pub(crate) over: &'a [Layer<'a>],
+    /// Of what is new in a generated layer, in seconds since 1970.
+    pub(crate) time: u64,
+}
+
+/// One layer's directory.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) fd: OwnedFd,
+    /// 0 is the tree itself.
+    pub(super) layer: usize,
+}
+
+impl Part {
+    /// Without what overlayfs keeps for itself in a layer.
+    pub(super) fn own_xattrs(&self, mut xattrs: Xattrs) -> Xattrs {
+        if self.layer > 0 {
+            xattrs.retain(|(name, _)| !is_overlay(name));
+        }
+        xattrs
+    }
+}
+
+fn is_overlay(name: &[u8]) -> bool {
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Attributes of overlayfs, the second kind for mounts with `userxattr`.
+const PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+
+impl Tree<'_> {
+    /// The top directories, the tree's own first.
+    pub(super) fn tops(&self) -> Result<Vec<Part>> {
+        let roots = std::iter::once(self.root).chain(self.over.iter().map(|layer| layer.root));
+        roots
+            .enumerate()
+            .map(|(layer, root)| {
+                let fd = beneath::open(root, b"", OFlags::RDONLY | OFlags::DIRECTORY)?;
+                Ok(Part { fd, layer })
+            })
+            .collect()
+    }
+
+    /// The one of them whose attributes show. A generated layer's top is just where it was made.
+    pub(super) fn own_top(&self, tops: &[Part]) -> usize {
+        tops.iter()
+            .rposition(|part| !self.is_generated(part.layer))
+            .unwrap_or(0)
+    }
+
+    fn is_generated(&self, layer: usize) -> bool {
+        layer
+            .checked_sub(1)
+            .and_then(|layer| self.over.get(layer))
+            .is_some_and(|layer| layer.is_generated)
+    }
+}
+
+/// What a directory holds, sorted: for each name the places in `parts` that have it, several only where all are directories.
+pub(super) fn children(parts: &[Part]) -> Result<Vec<(Vec<u8>, Vec<usize>)>> {
+    let mut found: BTreeMap<Vec<u8>, (bool, Vec<usize>)> = BTreeMap::new();
+    for (at, part) in parts.iter().enumerate() {
+        if part.layer > 0 && is_opaque(part)? {
+            found.clear();
+        }
+        for entry in Dir::read_from(&part.fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            // Looked at only where it makes a difference: most directories are the tree's alone.
+            let alone = parts.len() == 1 && part.layer == 0;
+            let stat = if alone {
+                None
+            } else {
+                Some(rustix::fs::statat(
+                    &part.fd,
+                    name,
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?)
+            };
+            if part.layer > 0 && stat.as_ref().is_some_and(is_whiteout) {
+                found.remove(name);
+                continue;
+            }
+            let is_dir = stat.is_some_and(|stat| kind(&stat) == FileType::Directory);
+            let slot = found.entry(name.to_vec()).or_default();
+            if !(is_dir && slot.0) {
+                slot.1.clear();
+            }
+            slot.0 = is_dir;
+            slot.1.push(at);
+        }
+    }
+    let found = found.into_iter();
+    Ok(found.map(|(name, (_, parts))| (name, parts)).collect())
+}
+
+fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// overlayfs.rst, "whiteouts and opaque directories".
+fn is_whiteout(stat: &Stat) -> bool {
+    kind(stat) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+/// Whether a layer's directory hides all below it. A directory that was renamed keeps its content under another name below, which
+/// cannot be put together here.
+fn is_opaque(part: &Part) -> Result<bool> {
+    let mut is_opaque = false;
+    for (name, value) in fd_xattrs(part.fd.as_fd())? {
+        let own = PREFIXES
+            .iter()
+            .find_map(|prefix| name.strip_prefix(*prefix));
+        match own {
+            Some(b"opaque") => is_opaque |= value == b"y",
+            Some(b"redirect") => return Err(Errno::OPNOTSUPP),
+            Some(_) | None => {}
+        }
+    }
+    Ok(is_opaque)
+}
+
+/// The time that something in a generated layer gets; `None` if it keeps its own. `all` are the directories of all layers that
+/// may have it, `parts` those that show.
+pub(super) fn time(
+    tree: &Tree<'_>,
+    all: &[Part],
+    parts: &[&Part],
+    name: &[u8],
+) -> Option<(i64, u32)> {
+    let top = parts.last()?;
+    if !tree.is_generated(top.layer) {
+        return None;
+    }
+    let below = all.iter().rev().filter(|part| part.layer < top.layer);
+    let covered = below
+        .filter(|part| !tree.is_generated(part.layer))
+        .find_map(|part| rustix::fs::statat(&part.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok());
+    Some(match covered {
+        Some(stat) => super::mtime(&stat),
+        None => (i64::try_from(tree.time).unwrap_or(0), 0),
+    })
+}
