@@ -170,13 +170,6 @@ pub(crate) enum UserNamespace {
     No,
 }
 
-/// Container systems that a machine can run in
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum EngineArg {
-    /// repot's own runtime
-    Native,
-}
-
 /// Boot a distribution's init, attached to its console
 ///
 /// SOURCE is a directory, a tarball (plain or compressed, - for standard input), an image of the store (its ID), or an
@@ -206,9 +199,9 @@ pub(crate) struct Boot {
     /// Start it below a stub init instead of as PID 1
     #[arg(long)]
     pub(crate) as_pid2: bool,
-    /// Container system to boot it in
-    #[arg(long, value_enum, default_value_t = EngineArg::Native)]
-    pub(crate) on: EngineArg,
+    /// Container system to boot it in; without it, repot's own, or the one that the machine was made for
+    #[arg(long, value_name = "ENGINE", value_parser = crate::engines::parser())]
+    pub(crate) on: Option<String>,
     #[command(flatten)]
     pub(crate) environment: Environment,
     /// Say what would be done, and why, without doing it

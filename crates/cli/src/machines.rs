@@ -6,15 +6,15 @@ use crate::sources::Tree;
 use crate::{adapt, limits, policy, sessions};
 use anyhow::{Context, bail};
 use repot_model::{
-    Arch, BindMount, BootSpec, Facts, HintExt, IdMap, Limits, MachineName, MachineRecord, Network,
-    Overlay, Policy, RECORD_VERSION, TmpfsMount,
+    Arch, BindMount, BootSpec, Decision, Facts, HintExt, IdMap, Limits, MachineName, MachineRecord,
+    Network, Overlay, Policy, RECORD_VERSION, TmpfsMount,
 };
 use repot_rootfs::RootRead;
 use repot_runtime::idmap::{self, MountKind};
 use repot_runtime::plan::{Payload, Request, cgroup_wish, plan};
 use repot_runtime::registry::{self, MachineLock};
 use repot_runtime::{Dirs, lxcfs_files};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A machine that may be started: its record, and whether that is new.
@@ -39,6 +39,7 @@ pub(crate) fn candidate(
     tree: &Tree,
     name: Option<&MachineName>,
     writes: &Writes,
+    engine: Option<&str>,
 ) -> anyhow::Result<Candidate> {
     if let (Some(record), None) = (&tree.machine, name) {
         return Ok(Candidate {
@@ -91,7 +92,9 @@ pub(crate) fn candidate(
         let is_running = registry::supervised(dirs, &name).is_some();
         match registry::record(dirs, &name)? {
             None if !is_running => return fresh(name),
-            Some(record) if record.base == tree.base && !writes.ephemeral => {
+            Some(record)
+                if record.base == tree.base && !writes.ephemeral && fits(&record, engine) =>
+            {
                 return Ok(Candidate {
                     record,
                     is_new: false,
@@ -104,6 +107,11 @@ pub(crate) fn candidate(
         "there are a thousand machines called {} already: choose a --name",
         tree.default_name
     )
+}
+
+/// Whether a machine runs in the engine that the user named, if one was named.
+fn fits(record: &MachineRecord, engine: Option<&str>) -> bool {
+    engine.is_none_or(|engine| engine == crate::handing::engine_of(record))
 }
 
 /// A name for a machine that nobody will ask for again.
@@ -201,44 +209,19 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         facts,
         writes,
         environment,
-        payload,
-        mending,
+        ref payload,
         mapping,
+        ..
     } = start;
     let name = &record.name;
     // Before anything is made that a refusal would leave behind.
     let limits = limits::of(record)?;
-    let cgroup_path = cgroup(dirs, name, &payload, &limits)?;
-    let overlay = match (writes.ephemeral, writes.in_place) {
-        (true, _) => Overlay::Ephemeral,
-        (_, true) => Overlay::InPlace,
-        (false, false) => Overlay::Kept {
-            dir: dirs.machine(name).join("writes"),
-        },
-    };
+    let cgroup_path = cgroup(dirs, name, payload, &limits)?;
+    let overlay = overlay(dirs, record, writes);
     if make && let Overlay::Kept { dir } = &overlay {
-        registry::make_private_dir(dir)?;
-        check_writes(dir)?;
+        make_writes(dir)?;
     }
-    let adaptations = adapt::edits(root, facts, environment, &payload, mending)?;
-    let mut layers = Vec::new();
-    let mut notes = Vec::new();
-    if !adaptations.is_empty() {
-        notes = adaptations.iter().map(adapt::decision).collect();
-        if overlay == Overlay::InPlace {
-            notes.iter_mut().for_each(|note| {
-                note.why
-                    .push_str("; left out, since --in-place changes nothing by itself")
-            });
-        } else {
-            let layer = dirs.machine(name).join("adapted");
-            if make {
-                repot_rootfs::layer::write(root, &adaptations, &layer)
-                    .with_context(|| format!("writing {}", layer.display()))?;
-            }
-            layers.push(layer);
-        }
-    }
+    let (layers, notes) = layers(&start, &overlay, make)?;
     let binds = binds(environment)?;
     // What has to be ID-mapped. Not all is made yet on a dry run; it will lie on the file system of the state directory.
     let trees = std::iter::once(&record.base).chain(&layers);
@@ -256,10 +239,6 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
     );
     let idmap = choose_idmap(lock, &record.name, &mounts, environment.userns, mapping)?;
     policy::check(&record.policy, &idmap)?;
-    let network = match environment.network {
-        NetworkArg::None => Network::None,
-        NetworkArg::Host => Network::Host,
-    };
     let request = Request {
         name: name.clone(),
         uuid: record.uuid.clone(),
@@ -270,27 +249,92 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         idmap,
         limits,
         lxcfs: lxcfs_files(),
-        network,
+        network: network(environment),
         binds,
-        tmpfs: environment
-            .tmpfs
-            .iter()
-            .map(|text| tmpfs(text))
-            .collect::<anyhow::Result<_>>()?,
+        tmpfs: all_tmpfs(environment)?,
         policy: record.policy.clone(),
-        env: environment
-            .env
-            .iter()
-            .map(|text| variable(text))
-            .collect::<anyhow::Result<_>>()?,
+        env: variables(environment)?,
         term: sessions::term(root),
     };
-    let mut spec = plan(request, facts, payload);
+    let mut spec = plan(request, facts, start.payload);
     if let Some(hostname) = &environment.hostname {
         spec.hostname.clone_from(hostname);
     }
     spec.decisions.extend(notes);
     Ok(spec)
+}
+
+/// What takes the machine's writes.
+pub(crate) fn overlay(dirs: &Dirs, record: &MachineRecord, writes: &Writes) -> Overlay {
+    match (writes.ephemeral, writes.in_place) {
+        (true, _) => Overlay::Ephemeral,
+        (_, true) => Overlay::InPlace,
+        (false, false) => Overlay::Kept {
+            dir: dirs.machine(&record.name).join("writes"),
+        },
+    }
+}
+
+/// Makes the directory for them.
+pub(crate) fn make_writes(dir: &Path) -> anyhow::Result<()> {
+    registry::make_private_dir(dir)?;
+    check_writes(dir)
+}
+
+/// What is laid over the tree, and why. Written anew if it is meant.
+pub(crate) fn layers(
+    start: &Start<'_>,
+    overlay: &Overlay,
+    make: bool,
+) -> anyhow::Result<(Vec<PathBuf>, Vec<Decision>)> {
+    let Start {
+        dirs,
+        record,
+        root,
+        facts,
+        environment,
+        payload,
+        mending,
+        ..
+    } = start;
+    let adaptations = adapt::edits(root, facts, environment, payload, mending)?;
+    let mut layers = Vec::new();
+    let mut notes = Vec::new();
+    if !adaptations.is_empty() {
+        notes = adaptations.iter().map(adapt::decision).collect();
+        if *overlay == Overlay::InPlace {
+            notes.iter_mut().for_each(|note| {
+                note.why
+                    .push_str("; left out, since --in-place changes nothing by itself")
+            });
+        } else {
+            let layer = dirs.machine(&record.name).join("adapted");
+            if make {
+                repot_rootfs::layer::write(root, &adaptations, &layer)
+                    .with_context(|| format!("writing {}", layer.display()))?;
+            }
+            layers.push(layer);
+        }
+    }
+    Ok((layers, notes))
+}
+
+/// The network wanted.
+pub(crate) fn network(environment: &Environment) -> Network {
+    match environment.network {
+        NetworkArg::None => Network::None,
+        NetworkArg::Host => Network::Host,
+    }
+}
+
+/// The tmpfs mounts wanted.
+pub(crate) fn all_tmpfs(environment: &Environment) -> anyhow::Result<Vec<TmpfsMount>> {
+    environment.tmpfs.iter().map(|text| tmpfs(text)).collect()
+}
+
+/// The variables wanted.
+pub(crate) fn variables(environment: &Environment) -> anyhow::Result<Vec<(String, String)>> {
+    environment.env.iter().map(|text| variable(text)).collect()
 }
 
 /// Refuses a place for writes that the kernel would refuse with nothing but EINVAL: in a machine or another container, the
@@ -373,7 +417,7 @@ fn choose_idmap(
     }
 }
 
-fn binds(environment: &Environment) -> anyhow::Result<Vec<BindMount>> {
+pub(crate) fn binds(environment: &Environment) -> anyhow::Result<Vec<BindMount>> {
     let parse = |text: &String, read_only| -> anyhow::Result<BindMount> {
         let (host, guest) = text.split_once(':').unwrap_or((text, text));
         let host_path = Path::new(host)

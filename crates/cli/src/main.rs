@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod complete;
 mod engines;
+mod handing;
 mod limits;
 mod machines;
 mod mending;

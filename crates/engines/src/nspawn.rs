@@ -169,7 +169,9 @@ impl Engine for Nspawn {
             setup: Vec::new(),
             start,
             leader: LeaderProbe::Descendant,
-            restarts_itself: true,
+            // With --keep-unit it leaves the restart to its caller (nspawn.c, EXIT_FORCE_RESTART).
+            restarts_itself: false,
+            reboot_status: Some(133),
             kill: Vec::new(),
             remove: Vec::new(),
             by_hand: Vec::new(),

@@ -213,13 +213,6 @@ impl CommandLine {
         }
     }
 
-    /// The same with one more argument.
-    #[must_use]
-    pub fn arg(mut self, word: impl Into<String>) -> Self {
-        self.argv.push(word.into());
-        self
-    }
-
     /// The same with one more variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -321,6 +314,9 @@ pub struct HandOver {
     pub leader: LeaderProbe,
     /// Whether `start` goes on when the machine reboots, with a new PID 1 (nspawn, LXC). Else it ends and is started again.
     pub restarts_itself: bool,
+    /// The exit status by which `start` says that PID 1 wants a restart, where that is not 129: nspawn's 133.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot_status: Option<u8>,
     /// Ends the machine at once, whatever state it is in; run after its PID 1 was killed and `start` goes on, and by the
     /// command that collects what a killed supervisor has left.
     pub kill: Vec<CommandLine>,

@@ -28,6 +28,9 @@ pub enum Error {
     /// PID 1 could not be executed.
     #[error("executing {program} in the machine: {errno}")]
     Exec { program: String, errno: Errno },
+    /// An engine's own program could not be started.
+    #[error("starting {program} of the container system: {errno}")]
+    EngineProgram { program: String, errno: Errno },
     /// The child ended before it could say why.
     #[error("the machine's first process ended before it was set up ({status})")]
     ChildDied { status: String },

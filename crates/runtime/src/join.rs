@@ -85,6 +85,8 @@ struct Prepared {
     groups: Vec<Gid>,
     /// The further name of the pty, as a path.
     tty: Option<CString>,
+    /// Whether the console may have to be taken away from PID 1 first: an engine's, which only the machine can open.
+    takes_console: bool,
     filters: Vec<Vec<Instruction>>,
     keep: CapabilitySet,
 }
@@ -94,8 +96,12 @@ struct Prepared {
 /// # Errors
 /// The machine has ended, its namespaces cannot be entered, or the program cannot be executed.
 pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
-    let namespaces = Leader::of(state)?.namespaces(namespaces_of(state))?;
-    let prepared = prepare(state, join)?;
+    let leader = Leader::of(state)?;
+    let namespaces = match state.spec.hand_over {
+        None => leader.namespaces(namespaces_of(state))?,
+        Some(_) => leader.foreign_namespaces()?,
+    };
+    let prepared = prepare(state, &leader, join)?;
     let cgroups = cgroup::procs_files_of(state.leader_pid);
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -148,7 +154,7 @@ pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
     }
 }
 
-fn prepare(state: &RuntimeState, join: &Join) -> Result<Prepared> {
+fn prepare(state: &RuntimeState, leader: &Leader, join: &Join) -> Result<Prepared> {
     let invalid = |error: std::ffi::NulError| Error::Invalid {
         what: "argument or variable".into(),
         why: error.to_string(),
@@ -182,8 +188,18 @@ fn prepare(state: &RuntimeState, join: &Join) -> Result<Prepared> {
             } => Some(CString::new(format!("/dev/{name}")).map_err(invalid)?),
             JoinStdio::Pty { .. } | JoinStdio::Files(_) | JoinStdio::Console => None,
         },
-        filters: seccomp::filters(&state.spec.seccomp, &state.spec.capabilities)?,
-        keep: capability_set(&state.spec.capabilities)?,
+        takes_console: state.spec.hand_over.is_some(),
+        filters: match state.spec.hand_over {
+            None => seccomp::filters(&state.spec.seccomp, &state.spec.capabilities)?,
+            // An engine's filter cannot be read, and ours may be stricter than what its machine needs.
+            Some(_) => Vec::new(),
+        },
+        keep: match state.spec.hand_over {
+            None => capability_set(&state.spec.capabilities)?,
+            Some(_) => leader
+                .capability_bound()
+                .ok_or_else(|| Error::NotRunning(state.spec.name.clone()))?,
+        },
     })
 }
 
@@ -328,7 +344,13 @@ fn settle(join: &Join, prepared: &Prepared, socket: &OwnedFd) -> std::result::Re
                 rustix::stdio::dup2_stderr(stderr)?;
             }
         }
-        JoinStdio::Console => control(&open_terminal(c"/dev/console")?)?,
+        JoinStdio::Console => {
+            control(&open_terminal(c"/dev/console")?)?;
+            if prepared.takes_console {
+                // Where that is not permitted, the login does without job control.
+                let _ = repot_sys::take_terminal(rustix::stdio::stdin());
+            }
+        }
     }
     for filter in &prepared.filters {
         repot_sys::install_filter(filter).map_err(|error| error.errno)?;

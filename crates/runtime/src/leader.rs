@@ -8,7 +8,8 @@ use crate::error::{At, Error, Result};
 use crate::registry;
 use repot_model::{RuntimeState, Signal};
 use repot_sys::Namespaces;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::thread::CapabilitySet;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -76,6 +77,35 @@ impl Leader {
     pub(crate) fn send(&self, signal: Signal) -> Result<()> {
         let number = i32::from(signal.number());
         Ok(repot_sys::send_signal(&self.dir, self.pid, number)?)
+    }
+
+    /// Its namespaces that are not this process' own, in the order of [`Self::namespaces`].
+    ///
+    /// # Errors
+    /// As [`Self::namespaces`].
+    pub(crate) fn foreign_namespaces(&self) -> Result<Vec<OwnedFd>> {
+        let mut foreign = Namespaces::NONE;
+        for (kind, name) in NAMESPACES {
+            let own = rustix::fs::stat(format!("/proc/self/{name}"));
+            let its = rustix::fs::statat(&self.dir, *name, AtFlags::empty());
+            if let (Ok(own), Ok(its)) = (own, its)
+                && (own.st_dev, own.st_ino) != (its.st_dev, its.st_ino)
+            {
+                foreign = foreign | *kind;
+            }
+        }
+        self.namespaces(foreign)
+    }
+
+    /// The capabilities that it and its children can ever have (`CapBnd` of proc_pid_status(5)).
+    pub(crate) fn capability_bound(&self) -> Option<CapabilitySet> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut text = String::new();
+        let status = rustix::fs::openat(&self.dir, "status", flags, Mode::empty()).ok()?;
+        std::fs::File::from(status).read_to_string(&mut text).ok()?;
+        let mask = text.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+        let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+        Some(CapabilitySet::from_bits_truncate(mask))
     }
 
     /// Its namespaces of these kinds, to be entered in this order: a user namespace comes first, since it gives the right

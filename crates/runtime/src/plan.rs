@@ -1,5 +1,9 @@
 //! From facts and needs to a boot spec. Pure, but for one probe that the caller makes (can IDs be mapped here?).
 
+mod engine;
+
+pub use engine::{EngineRequest, engine_env, plan_for_engine};
+
 use crate::policy;
 use repot_model::{
     BindMount, BootSpec, CgroupPlan, CgroupVersion, Decision, Facts, Getty, IdMap, Limits,

@@ -3,11 +3,12 @@
 use crate::cgroup;
 use crate::dirs::Dirs;
 use crate::error::{At, Error, Result};
+use crate::handed_over;
 use crate::idmap;
 use crate::leader::Leader;
 use repot_model::{
-    CgroupVersion, IdMap, MachineName, MachineRecord, RECORD_VERSION, RuntimeState, STATE_VERSION,
-    Signal, StateHeader, Status,
+    CgroupVersion, IdMap, MachineName, MachineRecord, Overlay, RECORD_VERSION, RuntimeState,
+    STATE_VERSION, Signal, StateHeader, Status,
 };
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -267,27 +268,29 @@ fn entries(dir: &Path) -> Vec<String> {
 /// if it has no record.
 fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
     // As any version of repot has left it.
-    if let Some(header) = header(dirs, name)
+    let header = header(dirs, name);
+    if let Some(header) = &header
         && let Some(leader) = Leader::of_process(header.leader_pid, header.leader_start)
     {
         let _ = leader.send(Signal::KILL);
     }
     cgroup::remove_everywhere(&format!("{}/{name}", cgroup_folder(dirs)))?;
     let dir = dirs.running(name);
-    // A cgroup that was delegated lies elsewhere, and only the state tells where.
     let state = read_json::<RuntimeState>(&dir.join("state.json"), STATE_VERSION);
-    if let Ok(Some(state)) = state
-        && let Some(path) = &state.spec.cgroup.path
-    {
-        cgroup::remove_everywhere(path)?;
+    if let Ok(Some(state)) = state {
+        // A cgroup that was delegated lies elsewhere, and only the state tells where.
+        if let Some(path) = &state.spec.cgroup.path {
+            cgroup::remove_everywhere(path)?;
+        }
+        if let Some(plan) = &state.spec.hand_over {
+            handed_over::end_by_force(plan, header.as_ref());
+            if state.spec.root.overlay == Overlay::Ephemeral {
+                handed_over::forget(plan);
+            }
+        }
     }
     forget_ephemeral(dirs, name);
-    match std::fs::remove_dir_all(&dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).at("removing", dir)
-        }
-        _ => Ok(()),
-    }
+    handed_over::remove_run_dir(&dir)
 }
 
 /// Removes cgroups of that path that an earlier machine left.

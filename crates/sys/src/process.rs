@@ -223,6 +223,19 @@ pub fn free_terminal(terminal: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
+/// Makes a terminal the controlling one of the caller's session, taking it away from whatever session has it (ioctl_tty(2),
+/// `TIOCSCTTY` with 1). Nobody is sent a signal for that.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN in the initial user namespace, or for a caller that leads no session or has a terminal.
+pub fn take_terminal(terminal: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the request takes an integer and touches no memory.
+    if unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 1) } < 0 {
+        return Err(last("ioctl", "TIOCSCTTY, 1"));
+    }
+    Ok(())
+}
+
 /// Sends a signal by number, real-time ones included, to the process that `handle` refers to: a pidfd, or a descriptor of its
 /// `/proc/PID` (pidfd_send_signal(2), Linux 5.1).
 ///

@@ -1,10 +1,10 @@
 //! `repot boot`: SOURCE to a running machine, attached to its console or ready in the background.
 
-use crate::args::{Boot, EngineArg, NetworkArg, UserNamespace};
+use crate::args::{Boot, NetworkArg, UserNamespace};
 use crate::commands::doctor;
 use crate::machines::{self, Mapping, Purpose, Start};
 use crate::mending::Mending;
-use crate::{exit, output, policy, sources};
+use crate::{exit, handing, output, policy, sources};
 use anyhow::{anyhow, bail};
 use repot_engines::{Host, native_offers};
 use repot_model::{
@@ -12,15 +12,21 @@ use repot_model::{
     PasswordState, Pid1, Status,
 };
 use repot_runtime::plan::Payload;
+use repot_runtime::registry::MachineLock;
 use repot_runtime::{Connection, Dirs, SessionEnd, Waited, attach, registry, start};
 use std::time::Duration;
 
 pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
-    let EngineArg::Native = args.on;
     let dirs = Dirs::from_env();
     registry::collect_garbage(&dirs)?;
     let tree = sources::resolve(&dirs, &args.source)?;
-    let mut candidate = machines::candidate(&dirs, &tree, args.name.as_ref(), &args.writes)?;
+    let mut candidate = machines::candidate(
+        &dirs,
+        &tree,
+        args.name.as_ref(),
+        &args.writes,
+        args.on.as_deref(),
+    )?;
     let is_changed = candidate.take_wishes(&args.environment)?;
     let record = &candidate.record;
     let purpose = args
@@ -30,10 +36,11 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     let (root, facts) = machines::inspect(&record.base, purpose)?;
     machines::check_arch(&facts)?;
     let payload = payload(&mut args, &facts, &tree.source)?;
-    let mending = Mending::new(native_offers(
-        &Host::look(),
-        args.environment.network == NetworkArg::Host,
-    ));
+    let elsewhere = handing::choose(args.on.as_deref(), record, candidate.is_new)?;
+    let mending = Mending::new(match &elsewhere {
+        Some(elsewhere) => elsewhere.offers.clone(),
+        None => native_offers(&Host::look(), args.environment.network == NetworkArg::Host),
+    });
     let make_start = |payload| Start {
         dirs: &dirs,
         record,
@@ -45,6 +52,31 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         mending: &mending,
         mapping: Mapping::Tried,
     };
+    if let Some(elsewhere) = &elsewhere {
+        if args.as_pid2 {
+            bail!("--as-pid2: the stub init is of repot's own runtime; leave --on out");
+        }
+        let start = make_start(payload);
+        if args.dry_run {
+            let spec = handing::spec(start, elsewhere, false)?;
+            return handing::show(&spec, args.json);
+        }
+        let lock =
+            registry::lock(&dirs, &record.name).map_err(|error| busy(error, &record.name))?;
+        let mut spec = handing::spec(start, elsewhere, true)?;
+        let is_kept = !args.writes.ephemeral;
+        if is_changed && is_kept {
+            registry::write_record(&dirs, record)?;
+        }
+        let mut record = record.clone();
+        let connection = handing::set_up(&dirs, &mut record, &mut spec, &facts, is_kept)
+            .and_then(|()| start_it(&dirs, &spec, lock));
+        if connection.is_err() && candidate.is_new {
+            record.hand_over.iter().for_each(handing::undo);
+            forget(&dirs, &record);
+        }
+        return go_on(&dirs, &args, &connection?, &record, &facts, &spec);
+    }
     if args.dry_run {
         let spec = pid1(machines::spec(make_start(payload), None)?, args.as_pid2);
         return crate::commands::run::show(&dirs, &spec, args.json);
@@ -61,7 +93,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     if let Some(warning) = policy::warning(record, &spec.idmap) {
         output::note(warning);
     }
-    let started = start(&dirs, &spec, lock);
+    let started = start_it(&dirs, &spec, lock);
     if started.is_err() && candidate.is_new {
         forget(&dirs, record);
     }
@@ -72,20 +104,31 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
             record.name
         ));
     }
+    go_on(&dirs, &args, &connection, record, &facts, &spec)
+}
+
+fn start_it(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> anyhow::Result<Connection> {
+    Ok(start(dirs, spec, lock)?)
+}
+
+/// Waits until the machine is ready, or shows its console.
+fn go_on(
+    dirs: &Dirs,
+    args: &Boot,
+    connection: &Connection,
+    record: &MachineRecord,
+    facts: &Facts,
+    spec: &BootSpec,
+) -> anyhow::Result<u8> {
     if args.detach {
-        return wait(
-            &dirs,
-            &connection,
-            record,
-            Duration::from_secs(args.timeout),
-        );
+        return wait(dirs, connection, record, Duration::from_secs(args.timeout));
     }
-    for hint in hints(&record.name, &facts, &spec) {
+    for hint in hints(&record.name, facts, spec) {
         output::note(hint);
     }
-    let end = attach(&connection, b"")?;
+    let end = attach(connection, b"")?;
     if let SessionEnd::Ended(Status::Exited(1..) | Status::Killed(_)) = end {
-        tell_cause(&dirs, record);
+        tell_cause(dirs, record);
     }
     Ok(after(&record.name, end))
 }

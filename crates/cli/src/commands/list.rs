@@ -1,6 +1,7 @@
 //! `repot list`: machines, running or not.
 
 use crate::args::List;
+use crate::handing::engine_of;
 use crate::output;
 use repot_model::{MachineName, MachineState};
 use repot_runtime::{Dirs, registry};
@@ -12,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 struct Row {
     name: MachineName,
     state: MachineState,
-    engine: &'static str,
+    engine: String,
     source: String,
     init: Option<String>,
     pid: Option<i32>,
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &List) -> anyhow::Result<u8> {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_secs());
     let mut table = vec![
-        ["NAME", "STATE", "UP", "INIT", "SOURCE"]
+        ["NAME", "STATE", "UP", "ENGINE", "INIT", "SOURCE"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -59,6 +60,7 @@ pub(crate) fn run(args: &List) -> anyhow::Result<u8> {
             row.name.to_string(),
             row.state.to_string(),
             up,
+            row.engine.clone(),
             row.init.clone().unwrap_or_else(|| "-".into()),
             row.source.clone(),
         ]
@@ -69,6 +71,7 @@ pub(crate) fn run(args: &List) -> anyhow::Result<u8> {
 
 fn row(dirs: &Dirs, name: MachineName) -> Option<Row> {
     let record = registry::record(dirs, &name).ok().flatten();
+    let engine = record.as_ref().map_or("native", engine_of).to_owned();
     let Some(running) = registry::running(dirs, &name) else {
         // Of another version of repot: that it runs is known, and no more.
         if let Some(header) = registry::foreign(dirs, &name) {
@@ -79,7 +82,7 @@ fn row(dirs: &Dirs, name: MachineName) -> Option<Row> {
             return Some(Row {
                 name,
                 state: MachineState::Running,
-                engine: "native",
+                engine,
                 source: record.map_or_else(String::new, |record| record.source),
                 init: None,
                 pid: Some(header.leader_pid),
@@ -92,7 +95,7 @@ fn row(dirs: &Dirs, name: MachineName) -> Option<Row> {
         return Some(Row {
             name,
             state: MachineState::Stopped,
-            engine: "native",
+            engine,
             source: record.source,
             init: None,
             pid: None,
@@ -104,7 +107,10 @@ fn row(dirs: &Dirs, name: MachineName) -> Option<Row> {
     Some(Row {
         name,
         state: running.state,
-        engine: "native",
+        engine: running
+            .spec
+            .hand_over
+            .map_or_else(|| "native".into(), |plan| plan.engine.0),
         source: record.map_or_else(
             || running.spec.root.base.display().to_string(),
             |record| record.source,

@@ -44,6 +44,9 @@ fn one(dirs: &Dirs, name: &MachineName, force: bool) -> anyhow::Result<()> {
         };
     }
     let lock = registry::lock(dirs, name)?;
+    if let Ok(Some(record)) = registry::record(dirs, name) {
+        record.hand_over.iter().for_each(crate::handing::undo);
+    }
     // What had no record is gone with the lock.
     if dir.exists() {
         remove_dir(&dirs.machines(), OsStr::new(name.as_str()))?;

@@ -26,7 +26,7 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
         Some(machines::throw_away_name(&tree.default_name)?)
     };
     let name = args.name.as_ref().or(own_name.as_ref());
-    let mut candidate = machines::candidate(&dirs, &tree, name, &args.writes)?;
+    let mut candidate = machines::candidate(&dirs, &tree, name, &args.writes, Some("native"))?;
     let is_changed = candidate.take_wishes(&args.environment)?;
     let record = &candidate.record;
     let (root, facts) = machines::inspect(&record.base, Purpose::Command)?;

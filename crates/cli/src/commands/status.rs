@@ -3,7 +3,7 @@
 use crate::args::Status;
 use crate::commands::boot;
 use crate::{output, sessions};
-use repot_model::{Bytes, Cpus, HintExt, MachineRecord, RuntimeState};
+use repot_model::{Bytes, Cpus, HandOver, HintExt, MachineRecord, RuntimeState};
 use repot_runtime::{Dirs, Usage, disk_usage, registry, usage};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +15,16 @@ struct Document {
     running: Option<RuntimeState>,
     usage: Option<Usage>,
     last_run: Option<registry::LastRun>,
+}
+
+impl Document {
+    /// How it was handed to another container system, if it was.
+    fn engine(&self) -> Option<&HandOver> {
+        match &self.running {
+            Some(state) => state.spec.hand_over.as_ref(),
+            None => self.record.as_ref()?.hand_over.as_ref(),
+        }
+    }
 }
 
 pub(crate) fn run(args: &Status) -> anyhow::Result<u8> {
@@ -144,6 +154,9 @@ fn show(name: &str, document: &Document) {
                 ),
             );
         }
+    }
+    if let Some(plan) = &document.engine() {
+        row("engine", plan.engine.to_string());
     }
     if let Some(record) = &document.record {
         row("source", record.source.clone());

@@ -12,6 +12,8 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(super) struct Client {
     pub(super) socket: OwnedFd,
     pub(super) is_attached: bool,
+    /// It has started the machine, and PID 1 does not run yet.
+    pub(super) awaits_start: bool,
     pub(super) awaits_ready: bool,
     /// It has sent keys.
     pub(super) has_typed: bool,
@@ -48,6 +50,7 @@ impl Supervisor<'_> {
             self.clients.push(Client {
                 socket,
                 is_attached: false,
+                awaits_start: false,
                 awaits_ready: false,
                 has_typed: false,
                 has_announced: false,
@@ -95,6 +98,7 @@ impl Supervisor<'_> {
                 self.intent = Some(reboot);
                 self.state.state = MachineState::Stopping;
                 self.write_state();
+                self.watch_stop();
             }
             None => return false,
         }

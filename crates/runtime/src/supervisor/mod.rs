@@ -7,6 +7,8 @@
 mod clients;
 mod clock;
 mod console;
+mod engine;
+mod life;
 mod log;
 mod oom;
 mod prompt;
@@ -15,13 +17,16 @@ mod readiness;
 use crate::cgroup::MachineCgroups;
 use crate::dirs::Dirs;
 use crate::error::{At, Result};
+use crate::handed_over::{self, HandedOver};
 use crate::launch::{Launched, Prepared, launch};
 use crate::protocol::{self, Event, NOTIFY, PACKET};
-use crate::registry::{self, LastRun};
+use crate::registry;
 use crate::step::Inputs;
 use clients::Client;
 pub(crate) use clock::{now_s, timespec};
 use console::Console;
+use engine::Watch;
+use life::{chain, note_leader, readiness_of};
 use log::ConsoleLog;
 use oom::OomWatch;
 use readiness::{Decision, Readiness};
@@ -33,9 +38,9 @@ use repot_sys::SignalSet;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::SocketType;
-use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::termios::Winsize;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -59,20 +64,39 @@ pub fn supervise(dirs: &Dirs, spec: BootSpec, locks: Vec<OwnedFd>, starter: Owne
             supervisor.clients.push(Client {
                 socket: starter,
                 // It will show the console or wait; what comes before it asks must not be lost.
-                is_attached: true,
+                is_attached: supervisor.watch.is_own(),
+                awaits_start: !supervisor.watch.is_own(),
                 awaits_ready: false,
                 has_typed: false,
                 has_announced: false,
             });
-            supervisor.broadcast(&Event::Started, |_| true);
+            if supervisor.watch.is_own() {
+                supervisor.broadcast(&Event::Started, |_| true);
+            }
             supervisor.serve();
             supervisor.finish(locks);
             Ok(())
         }
         Err(error) => {
-            let _ = std::fs::remove_dir_all(dir);
+            let _ = handed_over::remove_run_dir(&dir);
             let _ = protocol::post(&starter, &Event::Failed(chain(&error)).encode());
             Err(error)
+        }
+    }
+}
+
+/// By what a machine is started, at its first boot and after each reboot.
+#[derive(Debug)]
+enum Launcher {
+    Native(Box<Prepared>),
+    Engine(Box<HandedOver>),
+}
+
+impl Launcher {
+    fn launch(&self, spec: &BootSpec, cgroups: &MachineCgroups) -> Result<Launched> {
+        match self {
+            Self::Native(prepared) => launch(spec, prepared, cgroups),
+            Self::Engine(engine) => engine.launch(),
         }
     }
 }
@@ -81,9 +105,16 @@ pub fn supervise(dirs: &Dirs, spec: BootSpec, locks: Vec<OwnedFd>, starter: Owne
 struct Supervisor<'a> {
     dirs: &'a Dirs,
     spec: BootSpec,
-    prepared: Prepared,
+    launcher: Launcher,
     cgroups: MachineCgroups,
+    /// What this process is the parent of: PID 1, or an engine's program.
     machine: Launched,
+    watch: Watch,
+    /// What the console has shown before PID 1 was seen, for the command that waits for that.
+    early: Vec<u8>,
+    /// PID 1 was killed because nothing else was left of a machine that was to stop; the machine was killed.
+    was_alone: bool,
+    was_killed: bool,
     consoles: Vec<Console>,
     size: Option<Winsize>,
     clients: Vec<Client>,
@@ -116,23 +147,7 @@ impl<'a> Supervisor<'a> {
         let notify = protocol::bound(&dir, NOTIFY, SocketType::DGRAM, 0o666)?;
         rustix::net::sockopt::set_socket_passcred(&notify, true)
             .at("setting up", dir.join(NOTIFY))?;
-        let uses_notify = spec
-            .needs
-            .as_ref()
-            .is_some_and(|needs| needs.ready == ReadySign::Notify);
-        let inputs = Inputs {
-            staging: dir.clone(),
-            notify_socket: uses_notify.then(|| dir.join(NOTIFY)),
-            host_os_release: std::fs::read_to_string("/etc/os-release")
-                .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
-                .unwrap_or_default(),
-            bind_is_dir: spec
-                .binds
-                .iter()
-                .map(|bind| bind.host_path.is_dir())
-                .collect(),
-        };
-        let prepared = Prepared::new(&spec, &inputs)?.with_lasting_writes(&spec.root.overlay);
+        let launcher = launcher(&spec, &dir)?;
         let log_dir = if spec.root.overlay == Overlay::Ephemeral {
             dir.clone()
         } else {
@@ -161,7 +176,7 @@ impl<'a> Supervisor<'a> {
             registry::cgroup_leftovers(path)?;
         }
         let started = MachineCgroups::create(&spec).and_then(|cgroups| {
-            match launch(&spec, &prepared, &cgroups) {
+            match launcher.launch(&spec, &cgroups) {
                 Ok(machine) => Ok((cgroups, machine)),
                 Err(error) => {
                     let _ = cgroups.remove();
@@ -170,7 +185,7 @@ impl<'a> Supervisor<'a> {
             }
         });
         let (cgroups, mut machine) = started?;
-        note_leader(&mut state, &machine);
+        note_leader(&mut state, &launcher, &machine);
         registry::write_json(&dir.join("state.json"), &state)?;
         let booted = Instant::now();
         let consoles = console::take(&mut machine, &spec, None);
@@ -180,9 +195,13 @@ impl<'a> Supervisor<'a> {
             log: ConsoleLog::start(&log_dir),
             oom: OomWatch::new(&cgroups),
             spec,
-            prepared,
+            watch: Watch::of(&launcher, booted),
+            launcher,
             cgroups,
             machine,
+            early: Vec::new(),
+            was_alone: false,
+            was_killed: false,
             consoles,
             size: None,
             clients: Vec::new(),
@@ -202,7 +221,8 @@ impl<'a> Supervisor<'a> {
     /// The loop: until PID 1 has ended for good.
     fn serve(&mut self) {
         while self.ended.is_none() {
-            let timeout = self.decide().into_iter().chain(self.oom.due()).min();
+            let dues = [self.decide(), self.oom.due(), self.watch.due()];
+            let timeout = dues.into_iter().flatten().min();
             let mut fds = vec![
                 poll_in(&self.signals),
                 poll_in(&self.listener),
@@ -212,6 +232,7 @@ impl<'a> Supervisor<'a> {
             fds.extend(self.consoles.iter().map(|console| console.poll(stand_in)));
             let is_full = self.consoles.first().is_some_and(Console::is_full);
             fds.extend(self.clients.iter().map(|client| client.poll(is_full)));
+            fds.push(self.watch.poll(stand_in));
             fds.push(self.oom.poll(stand_in));
             if timeout.is_none() && self.is_heavy {
                 // From here on it waits, for days maybe, and with many others like it.
@@ -248,6 +269,7 @@ impl<'a> Supervisor<'a> {
                 self.read_notify();
             }
             self.look_for_kills(ready.last() == Some(&true));
+            self.follow_engine(ready.get(ready.len() - 2) == Some(&true));
             // Last, since the end of PID 1 changes everything else.
             if ready[0] {
                 self.take_signals();
@@ -257,11 +279,18 @@ impl<'a> Supervisor<'a> {
 
     /// Readiness and the offer of a login; the time to look again.
     fn decide(&mut self) -> Option<Instant> {
+        if self.watch.is_seeking() {
+            return None;
+        }
         loop {
             let master = self.consoles.first().map(|console| &console.master);
-            let leader = self.machine.pid;
+            let leader = self.state.leader_pid;
             // An init that opened the console carelessly has it as controlling terminal, but does not serve it.
+            let is_engine = self.spec.hand_over.is_some();
             let is_served = || {
+                if is_engine {
+                    return handed_over::serves_console(leader);
+                }
                 let session = master.map(rustix::termios::tcgetsid);
                 session.is_none_or(|session| {
                     session.is_ok_and(|session| session.as_raw_nonzero().get() != leader)
@@ -289,9 +318,11 @@ impl<'a> Supervisor<'a> {
 
     /// Nobody answers on the console: a process of ours enters the machine and runs its getty or login there.
     fn offer_login(&mut self) {
+        // In an engine, the machine's console is another terminal than ours, which is the engine's.
         let slave = self
             .consoles
             .first()
+            .filter(|_| self.spec.hand_over.is_none())
             .and_then(|console| console.slave.as_ref());
         let stdin = slave.and_then(|slave| slave.try_clone().ok());
         let mut command = Command::new("/proc/self/exe");
@@ -325,7 +356,10 @@ impl<'a> Supervisor<'a> {
         }
         self.log.append(bytes);
         self.readiness.output(bytes, Instant::now());
-        let event = Event::Output(bytes.to_vec());
+        // Kept apart: the buffer is not of the machine.
+        let bytes = bytes.to_vec();
+        self.keep_early(&bytes);
+        let event = Event::Output(bytes);
         self.broadcast(&event, |client| client.is_attached);
         true
     }
@@ -338,7 +372,7 @@ impl<'a> Supervisor<'a> {
                 break;
             };
             // Anybody in the machine may write to the socket; only PID 1 speaks for it.
-            if pid == self.machine.pid
+            if pid == self.state.leader_pid
                 && bytes[..length]
                     .split(|byte| *byte == b'\n')
                     .any(|line| line == b"READY=1")
@@ -373,126 +407,32 @@ impl<'a> Supervisor<'a> {
             }
         }
     }
-
-    fn kill(&self) {
-        let _ =
-            repot_sys::send_signal(&self.machine.pidfd, self.machine.pid, Signal::KILL.as_raw());
-    }
-
-    fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            if Some(pid) == Pid::from_raw(self.machine.pid) {
-                self.leader_ended(match (status.exit_status(), status.terminating_signal()) {
-                    (Some(0), _) | (_, Some(SIGINT)) => Status::PoweredOff,
-                    (_, Some(SIGHUP)) => Status::Rebooted,
-                    (Some(code), _) => Status::Exited(u8::try_from(code).unwrap_or(255)),
-                    (_, signal) => Status::Killed(u8::try_from(signal.unwrap_or(0)).unwrap_or(0)),
-                });
-            } else if self
-                .login
-                .as_ref()
-                .is_some_and(|login| i64::from(login.id()) == i64::from(pid.as_raw_nonzero().get()))
-            {
-                self.login = None;
-            }
-        }
-    }
-
-    /// PID 1 has ended: the kernel has killed everything else in the machine.
-    fn leader_ended(&mut self, status: Status) {
-        for number in 0..self.consoles.len() {
-            // What it said last is still in the ptys.
-            for _ in 0..64 {
-                if !self.read_console(number) {
-                    break;
-                }
-            }
-        }
-        self.report_kills();
-        let restarts = self.intent.take().unwrap_or(status == Status::Rebooted);
-        self.fast_reboots = if self.booted.elapsed() < FAST {
-            self.fast_reboots + 1
-        } else {
-            0
-        };
-        if !restarts || self.fast_reboots >= MAX_FAST_REBOOTS {
-            self.ended = Some(status);
-            return;
-        }
-        self.broadcast(&Event::Rebooting, |_| true);
-        if let Err(error) = self.relaunch() {
-            self.broadcast(&Event::Failed(chain(&error)), |_| true);
-            self.ended = Some(status);
-        }
-    }
-
-    fn relaunch(&mut self) -> Result<()> {
-        self.cgroups.remove()?;
-        self.cgroups = MachineCgroups::create(&self.spec)?;
-        self.oom = OomWatch::new(&self.cgroups);
-        self.machine = launch(&self.spec, &self.prepared, &self.cgroups)?;
-        self.consoles = console::take(&mut self.machine, &self.spec, self.size);
-        self.booted = Instant::now();
-        self.readiness = readiness_of(&self.spec, self.booted);
-        note_leader(&mut self.state, &self.machine);
-        self.state.state = MachineState::Starting;
-        self.state.ready = None;
-        self.state.booted_s = now_s();
-        self.state.boots += 1;
-        self.write_state();
-        self.broadcast(&Event::Started, |_| true);
-        Ok(())
-    }
-
-    /// Removes what the machine used, then tells everybody.
-    fn finish(mut self, locks: Vec<OwnedFd>) {
-        let status = self.ended.unwrap_or(Status::Killed(9));
-        self.consoles.clear();
-        let _ = self.cgroups.remove();
-        let kept = self.dirs.machine(&self.spec.name);
-        if self.spec.root.overlay == Overlay::Ephemeral {
-            registry::forget_ephemeral(self.dirs, &self.spec.name);
-        } else {
-            let _ = registry::write_json(
-                &kept.join("last.json"),
-                &LastRun {
-                    status,
-                    ended_s: now_s(),
-                    oom_kills: self.state.oom_kills,
-                },
-            );
-        }
-        let _ = std::fs::remove_dir_all(self.dirs.running(&self.spec.name));
-        // Whoever hears of the end may start the next one.
-        drop(locks);
-        self.broadcast(&Event::Ended(status), |_| true);
-    }
 }
 
-/// An error with its causes, as one text.
-fn chain(error: &crate::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
+/// What is made once and used for every boot.
+fn launcher(spec: &BootSpec, dir: &Path) -> Result<Launcher> {
+    if let Some(plan) = &spec.hand_over {
+        let engine = HandedOver::prepare(plan, spec, dir)?;
+        return Ok(Launcher::Engine(Box::new(engine)));
     }
-    text
-}
-
-fn readiness_of(spec: &BootSpec, now: Instant) -> Readiness {
-    let sign = spec
+    let uses_notify = spec
         .needs
         .as_ref()
-        .map_or(ReadySign::Prompt, |needs| needs.ready);
-    Readiness::new(sign, spec.needs.is_some(), !spec.console_login, now)
-}
-
-fn note_leader(state: &mut RuntimeState, machine: &Launched) {
-    state.leader_pid = machine.pid;
-    state.leader_start = registry::start_time(machine.pid).unwrap_or(0);
-    state.warnings.clone_from(&machine.warnings);
+        .is_some_and(|needs| needs.ready == ReadySign::Notify);
+    let inputs = Inputs {
+        staging: dir.to_owned(),
+        notify_socket: uses_notify.then(|| dir.join(NOTIFY)),
+        host_os_release: std::fs::read_to_string("/etc/os-release")
+            .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
+            .unwrap_or_default(),
+        bind_is_dir: spec
+            .binds
+            .iter()
+            .map(|bind| bind.host_path.is_dir())
+            .collect(),
+    };
+    let prepared = Prepared::new(spec, &inputs)?.with_lasting_writes(&spec.root.overlay);
+    Ok(Launcher::Native(Box::new(prepared)))
 }
 
 fn poll_in(fd: &OwnedFd) -> PollFd<'_> {

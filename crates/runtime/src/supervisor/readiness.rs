@@ -15,6 +15,9 @@ const UNSERVED_QUIET: Duration = Duration::from_secs(2);
 /// The same where the tree promises a getty: it may just be slow.
 const PROMISED_QUIET: Duration = Duration::from_secs(15);
 
+/// Silence after which nobody looks any more whether the console is still served.
+const LAST_QUIET: Duration = Duration::from_secs(600);
+
 /// What is to be done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
@@ -109,13 +112,18 @@ impl Readiness {
             next = Some(due);
         }
         if let (Some(quiet), None) = (self.offer_after, self.prompt_since) {
-            let due = self.last_output + quiet;
+            let mut due = self.last_output + quiet;
             if now >= due {
-                self.offer_after = None;
                 if !is_served() {
+                    self.offer_after = None;
                     return Decision::OfferLogin;
                 }
-            } else {
+                // A script of the boot may have the console now, and nobody later.
+                let longer = quiet * 2;
+                due = self.last_output + longer;
+                self.offer_after = (longer <= LAST_QUIET).then_some(longer);
+            }
+            if self.offer_after.is_some() {
                 next = Some(next.map_or(due, |next: Instant| next.min(due)));
             }
         }
@@ -167,6 +175,28 @@ mod tests {
         readiness.notify();
         assert!(
             matches!(readiness.decide(start + 2 * SECOND, || true), Decision::Ready(Ready { how, .. }) if how.contains("READY=1"))
+        );
+    }
+
+    #[test]
+    fn a_console_that_was_served_is_looked_at_again() {
+        let start = Instant::now();
+        let mut readiness = Readiness::new(ReadySign::Prompt, true, false, start);
+        let mut now = start;
+        let mut looks = 0;
+        while let Decision::Wait(Some(next)) = readiness.decide(now, || true) {
+            now = next;
+            looks += 1;
+        }
+        assert_eq!(looks, 9, "2 s, 4 s, to 512 s");
+        let mut readiness = Readiness::new(ReadySign::Prompt, true, false, start);
+        assert!(matches!(
+            readiness.decide(start + 2 * SECOND, || true),
+            Decision::Wait(Some(_))
+        ));
+        assert_eq!(
+            readiness.decide(start + 4 * SECOND, || false),
+            Decision::OfferLogin
         );
     }
 

@@ -1,0 +1,473 @@
+//! Machines in other container systems: from a tree to a plan for handing it over, and that plan carried out as far as it is
+//! not the supervisor's part.
+
+use crate::engines::Chosen;
+use crate::machines::{self, Start};
+use crate::{output, sessions};
+use anyhow::{Context, anyhow, bail};
+use repot_engines::{Discovery, Engine, Host, Launch, Usable, engine_name};
+use repot_image::{Compression, Export, ImageMeta, export};
+use repot_model::{
+    Arch, BootSpec, Delivery, Facts, GettyKind, HandOver, HintExt, ImageFormat, MachineRecord,
+    Needs, Offers, Overlay, Policy, RootPlan, StopAction,
+};
+use repot_runtime::plan::{EngineRequest, Payload, engine_env, plan_for_engine};
+use repot_runtime::{Dirs, run_command};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// An engine on this host, and what it gives.
+#[derive(Debug)]
+pub(crate) struct Elsewhere {
+    engine: &'static dyn Engine,
+    host: Host,
+    found: Discovery,
+    pub(crate) offers: Offers,
+}
+
+/// The engine that a machine is to run in: the one that the user names, else the one that the machine was made for. `None`: the
+/// native runtime.
+pub(crate) fn choose(
+    wish: Option<&str>,
+    record: &MachineRecord,
+    is_new: bool,
+) -> anyhow::Result<Option<Elsewhere>> {
+    let made_for = engine_of(record);
+    let name = match wish {
+        None if is_new => "native",
+        None => made_for,
+        Some(name) if is_new || name == made_for => name,
+        Some(name) => {
+            return Err(anyhow!(
+                "{} was made for {made_for}, not for {name}",
+                record.name
+            ))
+            .hint(format!(
+                "another --name makes another machine of the same tree; `repot rm {}` forgets this one",
+                record.name
+            ))
+            .map_err(Into::into);
+        }
+    };
+    let Chosen::Other(engine) = Chosen::named(name)? else {
+        return Ok(None);
+    };
+    Elsewhere::new(engine).map(Some)
+}
+
+/// The engine that a machine was made for.
+pub(crate) fn engine_of(record: &MachineRecord) -> &str {
+    let plan = record.hand_over.as_ref();
+    plan.map_or("native", |plan| plan.engine.0.as_str())
+}
+
+impl Elsewhere {
+    fn new(engine: &'static dyn Engine) -> anyhow::Result<Self> {
+        let host = Host::look();
+        let found = engine.discover(&host);
+        let id = engine.id();
+        match &found.state {
+            Usable::Yes => {}
+            Usable::Missing { hint } => {
+                return Err(anyhow!("{id} is not installed here"))
+                    .hint(hint.clone())
+                    .map_err(Into::into);
+            }
+            Usable::No { why, hint } => {
+                return Err(anyhow!("{id} cannot be used here: {why}"))
+                    .hint(hint.clone())
+                    .map_err(Into::into);
+            }
+        }
+        let offers = engine.offers(&host, &found);
+        Ok(Self {
+            engine,
+            host,
+            found,
+            offers,
+        })
+    }
+}
+
+/// Plans a start in an engine. For one that is meant, makes the directories that the plan names.
+pub(crate) fn spec(
+    start: Start<'_>,
+    elsewhere: &Elsewhere,
+    make: bool,
+) -> anyhow::Result<BootSpec> {
+    let Start {
+        dirs,
+        record,
+        root,
+        facts,
+        writes,
+        environment,
+        ref payload,
+        ..
+    } = start;
+    let Payload::Init { needs, argv } = payload else {
+        bail!("only whole machines run in other engines, not single commands");
+    };
+    check(record, elsewhere)?;
+    let overlay = machines::overlay(dirs, record, writes);
+    let (layers, notes) = machines::layers(&start, &overlay, make)?;
+    if make && let Overlay::Kept { dir } = &overlay {
+        machines::make_writes(dir)?;
+    }
+    let network = machines::network(environment);
+    let binds = machines::binds(environment)?;
+    let tmpfs = machines::all_tmpfs(environment)?;
+    let wanted = machines::variables(environment)?;
+    let env = engine_env(needs, &elsewhere.offers, &sessions::term(root), &wanted);
+    let argv = argv.clone().unwrap_or_else(|| needs.argv.clone());
+    let hostname = environment
+        .hostname
+        .clone()
+        .unwrap_or_else(|| record.name.to_string());
+    let limits = record.limits.unwrap_or_default();
+    let launch = Launch {
+        name: record.name.clone(),
+        hostname: hostname.clone(),
+        uuid: facts
+            .machine_id
+            .clone()
+            .unwrap_or_else(|| record.uuid.clone()),
+        argv: argv.clone(),
+        env: env.clone(),
+        power_off: power_off_signal(needs),
+        patience_s: needs.power_off.patience_s,
+        cgroups: needs.cgroups.clone(),
+        network,
+        binds: binds.clone(),
+        tmpfs: tmpfs.clone(),
+        limits,
+        terminals: terminals(facts),
+        dir: dirs.machine(&record.name),
+        run: dirs.running(&record.name),
+    };
+    let hand_over = elsewhere
+        .engine
+        .hand_over(&launch, &elsewhere.host, &elsewhere.found)?;
+    if matches!(hand_over.delivery, Delivery::Image { .. }) && overlay == Overlay::InPlace {
+        return Err(anyhow!(
+            "--in-place: {} gets an image of the tree, and writes to that",
+            hand_over.engine
+        ))
+        .hint("nspawn and lxc run on the tree itself")
+        .map_err(Into::into);
+    }
+    let mut spec = plan_for_engine(EngineRequest {
+        name: record.name.clone(),
+        hostname,
+        uuid: launch.uuid.clone(),
+        base: record.base.clone(),
+        layers,
+        overlay,
+        limits,
+        network,
+        binds,
+        tmpfs,
+        env,
+        argv,
+        needs: needs.as_ref().clone(),
+        hand_over,
+        is_served: is_served(facts, &elsewhere.offers),
+    });
+    spec.decisions.extend(notes);
+    Ok(spec)
+}
+
+/// Refuses what is said of the native runtime only.
+fn check(record: &MachineRecord, elsewhere: &Elsewhere) -> anyhow::Result<()> {
+    if record.policy == Policy::default() {
+        return Ok(());
+    }
+    Err(anyhow!(
+        "what {} may do to its host is {}'s business: options on privileges, devices and system calls are of repot's own runtime",
+        record.name,
+        elsewhere.engine.id()
+    ))
+    .hint("leave them out, or leave --on out")
+    .map_err(Into::into)
+}
+
+/// The signal that asks the init to power off, if one does.
+fn power_off_signal(needs: &Needs) -> Option<repot_model::Signal> {
+    needs
+        .power_off
+        .requests
+        .iter()
+        .find_map(|request| match request {
+            StopAction::Signal { signal } => Some(*signal),
+            StopAction::Run { .. } | StopAction::Touch { .. } => None,
+        })
+}
+
+/// Names of terminals that the tree's gettys listen on.
+fn terminals(facts: &Facts) -> Vec<String> {
+    let gettys = facts.init.iter().flat_map(|init| &init.gettys);
+    let mut names: Vec<String> = gettys.map(|getty| getty.tty.clone()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Whether a getty of the tree answers where the user of that engine looks.
+fn is_served(facts: &Facts, offers: &Offers) -> bool {
+    let console = &offers.console;
+    let gettys = facts.init.iter().flat_map(|init| &init.gettys);
+    gettys.into_iter().any(|getty| {
+        let is_there = getty.tty == console.device
+            || getty.tty == console.login_name
+            || (offers.tty1_is_console && getty.tty == "tty1");
+        is_there && getty.kind == GettyKind::Login
+    })
+}
+
+/// How long loading an image or making a container may take.
+const SETUP_TIME: Duration = Duration::from_secs(600);
+
+/// Does what has to be done once before the first start, or again because it is planned in another way. The record is written
+/// before, so that `rm` can undo what came to be. Whether the record had to be written.
+pub(crate) fn set_up(
+    dirs: &Dirs,
+    record: &mut MachineRecord,
+    spec: &mut BootSpec,
+    facts: &Facts,
+    is_kept: bool,
+) -> anyhow::Result<()> {
+    let Some(plan) = &spec.hand_over else {
+        return Ok(());
+    };
+    if let Some(made) = &record.hand_over {
+        if matches!(made.delivery, Delivery::Image { .. }) {
+            // What the machine has written is in the engine, in the container that was made then.
+            if made != plan {
+                output::note(format!(
+                    "repot: {} keeps the settings that it was made with in {}",
+                    record.name, made.engine
+                ));
+            }
+            spec.hand_over = Some(made.clone());
+            return Ok(());
+        }
+        if made.files == plan.files && made.setup == plan.setup {
+            if made != plan {
+                record.hand_over = Some(plan.clone());
+                keep(dirs, record, is_kept)?;
+            }
+            return write_files(plan);
+        }
+        undo(made);
+    }
+    let plan = plan.clone();
+    record.hand_over = Some(plan.clone());
+    keep(dirs, record, is_kept)?;
+    let done = carry_out(&plan, spec, facts);
+    if done.is_err() {
+        undo(&plan);
+        record.hand_over = None;
+        keep(dirs, record, is_kept)?;
+    }
+    done
+}
+
+fn keep(dirs: &Dirs, record: &MachineRecord, is_kept: bool) -> anyhow::Result<()> {
+    if is_kept {
+        repot_runtime::registry::write_record(dirs, record)?;
+    }
+    Ok(())
+}
+
+fn carry_out(plan: &HandOver, spec: &BootSpec, facts: &Facts) -> anyhow::Result<()> {
+    write_files(plan)?;
+    let image = match &plan.delivery {
+        Delivery::Image { format, file } => Some((*format, file)),
+        Delivery::Overlay { .. } => None,
+    };
+    let result = image
+        .map_or(Ok(()), |(format, file)| {
+            write_image(format, file, spec, facts)
+        })
+        .and_then(|()| {
+            plan.setup.iter().try_for_each(|command| {
+                run_command(command, SETUP_TIME)
+                    .map(drop)
+                    .with_context(|| format!("preparing the machine in {}", plan.engine))
+            })
+        });
+    if let Some((_, file)) = image {
+        let _ = std::fs::remove_file(file);
+        let _ = file
+            .parent()
+            .map(|dir| std::fs::remove_dir(dir.join("merged")));
+    }
+    result
+}
+
+fn write_files(plan: &HandOver) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    for file in &plan.files {
+        let path = &file.path;
+        let write = || -> std::io::Result<()> {
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            let mut options = std::fs::File::options();
+            let mut open = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(file.mode)
+                .open(path)?;
+            open.write_all(file.text.as_bytes())?;
+            open.set_permissions(std::fs::Permissions::from_mode(file.mode))
+        };
+        write().with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Takes back what an engine was told of a machine.
+pub(crate) fn undo(plan: &HandOver) {
+    for command in &plan.remove {
+        // It says so if there is nothing to remove.
+        let _ = run_command(command, SETUP_TIME);
+    }
+    for file in &plan.files {
+        let _ = std::fs::remove_file(&file.path);
+    }
+}
+
+/// The tree with its layers as an image.
+fn write_image(
+    format: ImageFormat,
+    file: &Path,
+    spec: &BootSpec,
+    facts: &Facts,
+) -> anyhow::Result<()> {
+    let meta = meta(spec, facts);
+    let place = spec.root.base.clone();
+    let root = RootPlan {
+        overlay: Overlay::Ephemeral,
+        ..spec.root.clone()
+    };
+    let file = file.to_owned();
+    // A thread of its own can have a mount namespace of its own, which ends with it.
+    std::thread::spawn(move || pack(format, &file, &root, &place, &meta))
+        .join()
+        .map_err(|_| anyhow!("packing the tree broke off"))?
+}
+
+fn pack(
+    format: ImageFormat,
+    file: &Path,
+    root: &RootPlan,
+    place: &Path,
+    meta: &ImageMeta,
+) -> anyhow::Result<()> {
+    let parent = file.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    let at: PathBuf = match root.layers.is_empty() {
+        true => root.base.clone(),
+        false => {
+            let at = parent.join("merged");
+            repot_runtime::mount_apart(root, &at)?;
+            at
+        }
+    };
+    let flags =
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let top = rustix::fs::open(&at, flags, rustix::fs::Mode::empty())
+        .with_context(|| format!("opening {}", at.display()))?;
+    let out = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(file)
+        .with_context(|| format!("creating {}", file.display()))?;
+    let what = Export {
+        root: top.as_fd(),
+        place,
+        meta,
+        compression: Compression::None,
+        progress: &repot_image::Silent,
+    };
+    export(format, &what, &out).with_context(|| format!("packing {}", place.display()))?;
+    Ok(())
+}
+
+fn meta(spec: &BootSpec, facts: &Facts) -> ImageMeta {
+    ImageMeta {
+        name: format!("{}:latest", engine_name(&spec.name)),
+        argv: spec.argv.clone(),
+        env: spec.env.clone(),
+        stop_signal: spec.needs.as_ref().and_then(power_off_signal),
+        arch: facts.arch.unwrap_or_else(Arch::host),
+        labels: BTreeMap::from([("repot.machine".to_owned(), spec.name.to_string())]),
+        created: 0,
+    }
+}
+
+/// How a machine would be handed over, as JSON.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    version: u32,
+    spec: &'a BootSpec,
+}
+
+/// `--dry-run`: what would be done, and why.
+pub(crate) fn show(spec: &BootSpec, json: bool) -> anyhow::Result<u8> {
+    if json {
+        output::json(&Document {
+            version: output::JSON_VERSION,
+            spec,
+        })?;
+        return Ok(0);
+    }
+    output::line(format!("machine {}", spec.name));
+    for decision in &spec.decisions {
+        output::line(format!("  {}\n      {}", decision.what, decision.why));
+    }
+    let Some(plan) = &spec.hand_over else {
+        return Ok(0);
+    };
+    for file in &plan.files {
+        output::line(format!("file {} ({:04o})", file.path.display(), file.mode));
+        file.text
+            .lines()
+            .for_each(|line| output::line(format!("  {line}")));
+    }
+    match &plan.delivery {
+        Delivery::Overlay { at } => {
+            output::line(format!(
+                "tree, mounted for {} only: {}",
+                plan.engine,
+                at.display()
+            ));
+        }
+        Delivery::Image { format, file } => output::line(format!(
+            "image, removed once it is loaded: {} ({format:?})",
+            file.display()
+        )),
+    }
+    if !plan.setup.is_empty() {
+        output::line("commands before the first start");
+        plan.setup
+            .iter()
+            .for_each(|command| output::line(format!("  {command}")));
+    }
+    output::line(format!("command of each start\n  {}", plan.start));
+    if !plan.remove.is_empty() {
+        output::line("commands of `repot rm`");
+        plan.remove
+            .iter()
+            .for_each(|command| output::line(format!("  {command}")));
+    }
+    Ok(0)
+}

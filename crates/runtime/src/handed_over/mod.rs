@@ -1,0 +1,66 @@
+//! A machine in another container system: its tree is put where the engine looks for it, the engine's own program runs in the
+//! foreground on a pty that is the machine's console, and PID 1 is looked for among the host's processes. From there on the
+//! machine is like any other.
+//!
+//! Nothing here knows an engine: all of that is in [`repot_model::HandOver`].
+
+mod commands;
+mod leader;
+mod program;
+mod root;
+
+pub use commands::{CommandError, run_command};
+pub(crate) use commands::{end_by_force, forget};
+pub(crate) use leader::{
+    ProbeCommand, has_reboot_capability, is_alone, nearest_leader, serves_console,
+};
+pub use root::mount_apart;
+pub(crate) use root::{Delivered, remove_run_dir};
+
+use crate::error::{Error, Result};
+use crate::launch::Launched;
+use repot_model::{BootSpec, Delivery, HandOver};
+use std::path::Path;
+
+/// Where a tree is mounted, in the machine's run-time directory.
+const ROOT: &str = "root";
+
+/// How a machine is started in an engine, again and again.
+#[derive(Debug)]
+pub(crate) struct HandedOver {
+    pub(crate) plan: HandOver,
+    /// Kept for as long as the supervisor lives, over reboots.
+    _delivered: Option<Delivered>,
+}
+
+impl HandedOver {
+    /// Puts the tree where the engine looks for it.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
+    pub(crate) fn prepare(plan: &HandOver, spec: &BootSpec, dir: &Path) -> Result<Self> {
+        let delivered = match &plan.delivery {
+            // Elsewhere, the removal of the run-time directory would not know of it.
+            Delivery::Overlay { at } if *at != dir.join(ROOT) => {
+                return Err(Error::Invalid {
+                    what: format!("the place {} for the tree", at.display()),
+                    why: format!("it must be {}", dir.join(ROOT).display()),
+                });
+            }
+            Delivery::Overlay { at } => Some(Delivered::mount(&spec.root, at)?),
+            Delivery::Image { .. } => None,
+        };
+        Ok(Self {
+            plan: plan.clone(),
+            _delivered: delivered,
+        })
+    }
+
+    /// Starts the engine's program.
+    ///
+    /// # Errors
+    /// There is no such program, or no pty.
+    pub(crate) fn launch(&self) -> Result<Launched> {
+        program::start(&self.plan.start)
+    }
+}

@@ -1,0 +1,137 @@
+//! The boot spec of a machine that another container system runs: what the engine decides by itself stays empty.
+
+use repot_model::{
+    BindMount, BootSpec, CgroupPlan, CgroupVersion, Decision, HandOver, IdMap, Limits, MachineName,
+    Needs, Network, Offers, Overlay, Pid1, RootPlan, SPEC_VERSION, Seccomp, Terminal, TerminalRole,
+    TmpfsMount,
+};
+use std::path::PathBuf;
+
+/// What was asked for and decided.
+#[derive(Debug, Clone)]
+pub struct EngineRequest {
+    /// The machine's name.
+    pub name: MachineName,
+    /// Its host name.
+    pub hostname: String,
+    /// 32 hexadecimal digits.
+    pub uuid: String,
+    /// The tree.
+    pub base: PathBuf,
+    /// Layers over it.
+    pub layers: Vec<PathBuf>,
+    /// What takes the writes, where that is not the engine's business.
+    pub overlay: Overlay,
+    /// How much of the host it may use.
+    pub limits: Limits,
+    /// The network wanted.
+    pub network: Network,
+    /// Binds wanted.
+    pub binds: Vec<BindMount>,
+    /// tmpfs mounts wanted.
+    pub tmpfs: Vec<TmpfsMount>,
+    /// Variables for PID 1.
+    pub env: Vec<(String, String)>,
+    /// argv of PID 1.
+    pub argv: Vec<String>,
+    /// What the init wants.
+    pub needs: Needs,
+    /// How it is handed over.
+    pub hand_over: HandOver,
+    /// Whether a getty of the tree answers on the engine's console.
+    pub is_served: bool,
+}
+
+/// Variables for PID 1 in an engine: beside what was asked for, the init's own, and those that tell it where it is unless the
+/// engine does.
+pub fn engine_env(
+    needs: &Needs,
+    offers: &Offers,
+    term: &str,
+    wanted: &[(String, String)],
+) -> Vec<(String, String)> {
+    if !offers.takes_env {
+        return Vec::new();
+    }
+    let mut env = vec![
+        ("TERM".to_owned(), term.to_owned()),
+        ("PATH".to_owned(), crate::stub::DEFAULT_PATH.to_owned()),
+    ];
+    // An init that wants none cannot be helped where the engine sets one.
+    let is_set_well = offers
+        .container
+        .as_ref()
+        .is_some_and(|set| needs.container.contains(set));
+    if let (Some(value), false) = (needs.container.first(), is_set_well) {
+        env.push(("container".to_owned(), value.clone()));
+    }
+    env.extend(needs.env.iter().cloned());
+    env.retain(|(name, _)| !wanted.iter().any(|(other, _)| other == name));
+    env.extend(wanted.iter().cloned());
+    env
+}
+
+/// Decides what is repot's to decide.
+pub fn plan_for_engine(request: EngineRequest) -> BootSpec {
+    let engine = request.hand_over.engine.clone();
+    let mut decisions = Vec::new();
+    let mut decide = |what: String, why: &str| {
+        decisions.push(Decision {
+            what,
+            why: why.to_owned(),
+        })
+    };
+    decide(
+        format!("PID 1: {}", request.argv.join(" ")),
+        "the init of the tree",
+    );
+    decide(
+        format!("runs in: {engine}"),
+        "asked for with --on; terminals, cgroups, user IDs and system calls are that engine's business",
+    );
+    if !request.is_served {
+        decide(
+            "console login: repot's own, if nothing else answers".into(),
+            "nothing in the tree runs a getty on the engine's console",
+        );
+    }
+    BootSpec {
+        version: SPEC_VERSION,
+        name: request.name,
+        hostname: request.hostname,
+        uuid: request.uuid,
+        root: RootPlan {
+            base: request.base,
+            layers: request.layers,
+            overlay: request.overlay,
+        },
+        idmap: IdMap::Host {
+            reason: format!("{engine} maps IDs by itself, if at all"),
+        },
+        pid1: Pid1::Program,
+        argv: request.argv,
+        env: request.env,
+        cwd: "/".into(),
+        terminals: vec![Terminal {
+            names: vec!["console".into()],
+            role: TerminalRole::Console,
+        }],
+        cgroup: CgroupPlan {
+            version: CgroupVersion::V2,
+            path: None,
+        },
+        limits: request.limits,
+        lxcfs: Vec::new(),
+        network: request.network,
+        binds: request.binds,
+        tmpfs: request.tmpfs,
+        capabilities: Vec::new(),
+        seccomp: Seccomp::Unconfined,
+        devices: Vec::new(),
+        bare_proc: true,
+        needs: Some(request.needs),
+        hand_over: Some(request.hand_over),
+        console_login: !request.is_served,
+        decisions,
+    }
+}
