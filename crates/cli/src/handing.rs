@@ -6,17 +6,17 @@ use crate::machines::{self, Start};
 use crate::{output, sessions};
 use anyhow::{Context, anyhow, bail};
 use repot_engines::{Discovery, Engine, Host, Launch, Usable, engine_name};
-use repot_image::{Compression, Export, ImageMeta, export};
+use repot_image::{Compression, Export, ImageMeta, Layer, export};
 use repot_model::{
     Arch, BootSpec, Delivery, Facts, GettyKind, HandOver, HintExt, ImageFormat, MachineRecord,
-    Needs, Offers, Overlay, Policy, RootPlan, StopAction,
+    Needs, Offers, Overlay, Policy, StopAction,
 };
 use repot_runtime::plan::{EngineRequest, Payload, engine_env, plan_for_engine};
 use repot_runtime::{Dirs, run_command};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 /// An engine on this host, and what it gives.
@@ -350,40 +350,23 @@ fn write_image(
     spec: &BootSpec,
     facts: &Facts,
 ) -> anyhow::Result<()> {
-    let meta = meta(spec, facts);
-    let place = spec.root.base.clone();
-    let root = RootPlan {
-        overlay: Overlay::Ephemeral,
-        ..spec.root.clone()
-    };
-    let file = file.to_owned();
-    // A thread of its own can have a mount namespace of its own, which ends with it.
-    std::thread::spawn(move || pack(format, &file, &root, &place, &meta))
-        .join()
-        .map_err(|_| anyhow!("packing the tree broke off"))?
-}
-
-fn pack(
-    format: ImageFormat,
-    file: &Path,
-    root: &RootPlan,
-    place: &Path,
-    meta: &ImageMeta,
-) -> anyhow::Result<()> {
+    let place = &spec.root.base;
+    let top = open(place)?;
+    let layers = spec
+        .root
+        .layers
+        .iter()
+        .map(|layer| open(layer))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let over: Vec<Layer<'_>> = layers
+        .iter()
+        .map(|top| Layer {
+            root: top.as_fd(),
+            is_generated: true,
+        })
+        .collect();
     let parent = file.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-    let at: PathBuf = match root.layers.is_empty() {
-        true => root.base.clone(),
-        false => {
-            let at = parent.join("merged");
-            repot_runtime::mount_apart(root, &at)?;
-            at
-        }
-    };
-    let flags =
-        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    let top = rustix::fs::open(&at, flags, rustix::fs::Mode::empty())
-        .with_context(|| format!("opening {}", at.display()))?;
     let out = std::fs::File::options()
         .read(true)
         .write(true)
@@ -394,12 +377,20 @@ fn pack(
     let what = Export {
         root: top.as_fd(),
         place,
-        meta,
+        over: &over,
+        meta: &meta(spec, facts),
         compression: Compression::None,
         progress: &repot_image::Silent,
     };
     export(format, &what, &out).with_context(|| format!("packing {}", place.display()))?;
     Ok(())
+}
+
+fn open(dir: &Path) -> anyhow::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(dir, flags, Mode::empty())
+        .with_context(|| format!("opening {}", dir.display()))
 }
 
 fn meta(spec: &BootSpec, facts: &Facts) -> ImageMeta {

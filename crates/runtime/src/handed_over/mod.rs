@@ -14,7 +14,7 @@ pub(crate) use commands::{end_by_force, forget};
 pub(crate) use leader::{
     ProbeCommand, has_reboot_capability, is_alone, nearest_leader, serves_console,
 };
-pub use root::mount_apart;
+
 pub(crate) use root::{Delivered, remove_run_dir};
 
 use crate::error::{Error, Result};

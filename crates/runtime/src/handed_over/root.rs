@@ -38,7 +38,7 @@ impl Drop for Delivered {
 ///
 /// # Errors
 /// No such namespace, or no such mount, is permitted.
-pub fn mount_apart(root: &RootPlan, at: &Path) -> Result<()> {
+fn mount_apart(root: &RootPlan, at: &Path) -> Result<()> {
     repot_sys::unshare(Namespaces::MOUNT)?;
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", slave).at("separating the mounts of", "/")?;
