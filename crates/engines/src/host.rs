@@ -36,6 +36,8 @@ pub struct Host {
     pub is_root: bool,
     /// Whether systemd is its PID 1 (sd_booted(3)).
     pub has_systemd: bool,
+    /// Whether its kernel confines programs by AppArmor.
+    pub has_apparmor: bool,
     /// Capabilities that the caller can hand on (`CapBnd` of proc_pid_status(5)), as a mask.
     pub capability_bound: u64,
     /// The caller's environment, as far as engines look at it: `DOCKER_HOST`, `CONTAINER_HOST`, `LXD_DIR`, `INCUS_DIR`, ...
@@ -54,6 +56,51 @@ const VARIABLES: &[&str] = &[
     "LXD_DIR",
     "LXD_SOCKET",
     "XDG_RUNTIME_DIR",
+];
+
+/// capability.h, in the order of their numbers.
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
 ];
 
 /// `CGROUP2_SUPER_MAGIC` and `TMPFS_MAGIC` (linux/magic.h).
@@ -83,6 +130,8 @@ impl Host {
             cgroups,
             is_root: rustix::process::geteuid().is_root(),
             has_systemd: Path::new("/run/systemd/system").is_dir(),
+            has_apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled")
+                .is_ok_and(|text| text.starts_with(b"Y")),
             capability_bound,
             env: VARIABLES
                 .iter()
@@ -103,9 +152,70 @@ impl Host {
             .checked_shr(number)
             .is_some_and(|mask| mask & 1 == 1)
     }
+
+    /// The same by its name without `CAP_`.
+    pub fn has_capability_named(&self, name: &str) -> bool {
+        (0..)
+            .zip(CAPABILITIES)
+            .any(|(number, known)| known == name && self.has_capability(number))
+    }
+
+    /// Of these capabilities, those that the caller can hand on.
+    pub fn capabilities_of(&self, names: &[&str]) -> Vec<String> {
+        let mut names: Vec<String> = names
+            .iter()
+            .filter(|name| self.has_capability_named(name))
+            .map(|name| (*name).to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// All capabilities that the caller can hand on, but these.
+    pub fn capabilities_but(&self, dropped: &[&str]) -> Vec<String> {
+        let kept: Vec<&str> = CAPABILITIES
+            .into_iter()
+            .filter(|name| !dropped.contains(name))
+            .collect();
+        self.capabilities_of(&kept)
+    }
 }
 
 fn magic(path: &str) -> Option<u32> {
     let found = rustix::fs::statfs(path).ok()?;
     u32::try_from(found.f_type).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A host of root's with all capabilities.
+    pub(crate) fn host(cgroups: CgroupLayout) -> Host {
+        Host {
+            cgroups,
+            is_root: true,
+            has_systemd: false,
+            has_apparmor: false,
+            capability_bound: u64::MAX,
+            env: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn capabilities_are_those_of_the_kernel() {
+        let mut host = host(CgroupLayout::Unified);
+        assert!(host.has_capability_named("SYS_RESOURCE"));
+        // What CAP_SYS_RESOURCE, number 24, is missing from.
+        host.capability_bound = 0x1ff_feff_ffff;
+        assert!(!host.has_capability_named("SYS_RESOURCE"));
+        assert!(host.has_capability_named("CHECKPOINT_RESTORE"));
+        assert!(!host.has_capability_named("NO_SUCH"));
+        let kept = host.capabilities_but(&["SYS_TIME"]);
+        assert_eq!(kept.len(), 39);
+        assert_eq!(
+            host.capabilities_of(&["SYS_TIME", "SYS_RESOURCE", "CHOWN"]),
+            ["CHOWN", "SYS_TIME"]
+        );
+    }
 }

@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 mod host;
+mod lxc;
 mod native;
 mod nspawn;
 mod probe;
@@ -41,7 +42,7 @@ pub trait Engine: Sync + std::fmt::Debug {
 }
 
 /// All engines but the native runtime, sorted by ID.
-pub static ENGINES: &[&dyn Engine] = &[&nspawn::Nspawn];
+pub static ENGINES: &[&dyn Engine] = &[&lxc::Lxc, &nspawn::Nspawn];
 
 /// The engine of that ID.
 pub fn engine(id: &str) -> Option<&'static dyn Engine> {
@@ -148,6 +149,51 @@ pub enum Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use repot_model::CgroupVersion;
+
+    pub(crate) use crate::host::tests::host;
+
+    /// A machine that asks for something of everything.
+    pub(crate) fn launch() -> Launch {
+        Launch {
+            name: "web".parse().unwrap(),
+            hostname: "web.example".into(),
+            uuid: "0123456789abcdef0123456789abcdef".into(),
+            argv: vec!["/sbin/init".into(), "--log-target=console".into()],
+            env: vec![("TERM".into(), "xterm".into())],
+            power_off: Some(Signal::rtmin(4)),
+            patience_s: 90,
+            cgroups: vec![CgroupVersion::V2],
+            network: Network::None,
+            binds: vec![BindMount {
+                host_path: "/usr/share/a b".into(),
+                guest_path: "/mnt".into(),
+                read_only: true,
+            }],
+            tmpfs: vec![TmpfsMount {
+                guest_path: "/scratch".into(),
+                options: "size=1m".into(),
+            }],
+            limits: Limits {
+                memory_bytes: Some(64 << 20),
+                cpus_milli: Some(1500),
+                pids: Some(100),
+                pids_is_default: true,
+                io_weight: None,
+            },
+            terminals: vec!["tty1".into(), "tty8".into(), "ttyS0".into()],
+            dir: "/var/lib/repot/machines/web".into(),
+            run: "/run/repot/web".into(),
+        }
+    }
+
+    /// An engine that was found.
+    pub(crate) fn found(version: &str) -> Discovery {
+        Discovery {
+            version: Some(version.to_owned()),
+            state: Usable::Yes,
+        }
+    }
 
     #[test]
     fn the_list_is_sorted_and_matches_the_folder() {

@@ -1,6 +1,6 @@
 //! Runs an engine's program to ask it something, with a deadline: a daemon that does not answer must not stop repot.
 
-use crate::{Discovery, Usable};
+use crate::{Discovery, Host, Usable};
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -93,6 +93,21 @@ pub(crate) fn by_version(argv: &[&str], install: &str) -> Discovery {
         Some(answer) => Discovery {
             version: version_in(&answer.stdout),
             state: Usable::Yes,
+        },
+    }
+}
+
+/// The same for an engine that works for root only, with the reason why.
+pub(crate) fn for_root(found: Discovery, host: &Host, why: &str) -> Discovery {
+    if host.is_root || found.state != Usable::Yes {
+        return found;
+    }
+    Discovery {
+        version: found.version,
+        state: Usable::No {
+            why: why.to_owned(),
+            hint: "run repot as root, or leave --on out: the native runtime works without"
+                .to_owned(),
         },
     }
 }

@@ -213,6 +213,13 @@ impl CommandLine {
         }
     }
 
+    /// The same with one more argument.
+    #[must_use]
+    pub fn arg(mut self, word: impl Into<String>) -> Self {
+        self.argv.push(word.into());
+        self
+    }
+
     /// The same with one more variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
