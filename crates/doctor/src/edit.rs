@@ -47,6 +47,39 @@ pub(crate) fn remove(view: &View<'_>, path: &str, why: &str) -> Edit {
     }
 }
 
+/// Notes edits that follow one another: each is seen by what comes after, and of several of one file the last is kept.
+#[derive(Debug)]
+pub(crate) struct Edits<'a> {
+    /// The tree with what was noted.
+    pub(crate) view: View<'a>,
+    edits: Vec<Edit>,
+}
+
+impl<'a> Edits<'a> {
+    pub(crate) fn new(view: &View<'a>) -> Self {
+        Self {
+            view: view.clone(),
+            edits: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, edits: Vec<Edit>) {
+        for edit in edits {
+            self.view.apply(&edit);
+            if matches!(edit.change, Change::Write { .. }) {
+                self.edits.retain(|known| {
+                    known.path != edit.path || !matches!(known.change, Change::Write { .. })
+                });
+            }
+            self.edits.push(edit);
+        }
+    }
+
+    pub(crate) fn done(self) -> Vec<Edit> {
+        self.edits
+    }
+}
+
 fn made(view: &View<'_>, path: &str, change: Change, why: &str) -> Edit {
     Edit {
         path: view.place(path),

@@ -143,6 +143,22 @@ pub(crate) fn offers() -> Offers {
     Offers::everything()
 }
 
+/// An engine with a bare console and nobody of repot's beside it.
+pub(crate) fn bare_offers() -> Offers {
+    Offers {
+        console: OfferedTerminal {
+            device: "console".into(),
+            login_name: "pts/0".into(),
+        },
+        terminals: Vec::new(),
+        tty1_is_console: false,
+        makes_missing_terminals: false,
+        serves_silent_console: false,
+        stop: StopOffer::AnySignal,
+        ..offers()
+    }
+}
+
 /// What one rule finds in a tree.
 pub(crate) fn diagnose_for(tree: &Tree, offers: &Offers, rule: &str) -> Vec<Finding> {
     diagnose_with(tree, offers, &Wishes::default(), rule)

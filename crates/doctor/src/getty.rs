@@ -197,9 +197,12 @@ pub(crate) fn add(
     push(facts, tty, command.kind, seen);
 }
 
-/// Adds a getty to the facts unless the very terminal is there already.
+/// Adds a getty to the facts, unless it is there already. Two that different lines ask for on one terminal are two.
 pub(crate) fn push(facts: &mut InitFacts, tty: &str, kind: GettyKind, seen: Evidence) {
-    if facts.gettys.iter().any(|known| known.tty == tty) {
+    let is_same = |known: &Getty| {
+        known.tty == tty && (&known.evidence.path, known.evidence.line) == (&seen.path, seen.line)
+    };
+    if facts.gettys.iter().any(is_same) {
         return;
     }
     facts.gettys.push(Getty {

@@ -85,14 +85,10 @@ impl InitSystem for Finit {
     }
 
     fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
-        let (path, is_meant): (_, Box<dyn Fn(&str) -> bool>) = match what {
+        let getty = match what {
             // finit passes over terminals that do not exist (src/tty.c).
             Unwanted::Terminal(_) => return Ok(Vec::new()),
-            Unwanted::Getty(getty) => {
-                let seen = getty.evidence.seen.clone();
-                let is_it = move |line: &str| line.trim() == seen;
-                (getty.evidence.path.clone(), Box::new(is_it))
-            }
+            Unwanted::Getty(getty) => getty,
             Unwanted::Service(name) => {
                 let path = format!("/etc/finit.d/{name}.conf");
                 return Ok(match setup.tree.symlink_kind(&path) {
@@ -101,10 +97,11 @@ impl InitSystem for Finit {
                 });
             }
         };
+        let path = getty.evidence.path.clone();
         let mut text = Lines::parse(&setup.tree.text(&path)?.unwrap_or_default());
         let lines: Vec<u32> = text
             .iter()
-            .filter(|(_, line)| is_meant(line))
+            .filter(|(_, line)| line.trim() == getty.evidence.seen)
             .map(|(number, _)| number)
             .collect();
         for line in &lines {

@@ -182,6 +182,22 @@ pub(crate) fn listen(setup: &Setup<'_>, dialect: Dialect, tty: &str) -> Result<V
     Ok(vec![edit::write(setup.tree, INITTAB, text, &why)])
 }
 
+/// Makes a comment of the one line that is meant, whatever its terminal.
+pub(crate) fn switch_off_line(setup: &Setup<'_>, getty: &Getty) -> Result<Vec<Edit>> {
+    let text = setup.tree.text(INITTAB)?.unwrap_or_default();
+    let lines: Vec<u32> = inittab::parse(&text)
+        .iter()
+        .filter(|entry| seen(entry).seen == getty.evidence.seen)
+        .map(|entry| entry.line)
+        .collect();
+    if lines.is_empty() || getty.evidence.path != INITTAB {
+        return Ok(Vec::new());
+    }
+    let text = inittab::disable(&text, &lines);
+    let why = "one login is enough there";
+    Ok(vec![edit::write(setup.tree, INITTAB, text, why)])
+}
+
 /// Makes comments of the lines that put something on a terminal.
 pub(crate) fn switch_off_getty(setup: &Setup<'_>, getty: &Getty) -> Result<Vec<Edit>> {
     let Some(text) = setup.tree.text(INITTAB)? else {

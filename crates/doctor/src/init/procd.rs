@@ -74,9 +74,8 @@ impl InitSystem for Procd {
 
     fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
         match what {
-            Unwanted::Terminal(getty) | Unwanted::Getty(getty) => {
-                inittab::switch_off_getty(setup, getty)
-            }
+            Unwanted::Getty(getty) => inittab::switch_off_line(setup, getty),
+            Unwanted::Terminal(getty) => inittab::switch_off_getty(setup, getty),
             // /etc/rc.d/S10boot: START and name (OpenWrt's rc.common, `disable`).
             Unwanted::Service(name) => {
                 let mut edits = Vec::new();

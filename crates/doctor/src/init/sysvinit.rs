@@ -82,7 +82,14 @@ impl InitSystem for SysVInit {
 
     fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
         match what {
-            Unwanted::Terminal(getty) | Unwanted::Getty(getty) => {
+            Unwanted::Getty(getty) => {
+                let mut edits = inittab::switch_off_line(setup, getty)?;
+                if edits.is_empty() {
+                    edits = openrc::switch_off_getty(setup, getty)?;
+                }
+                Ok(edits)
+            }
+            Unwanted::Terminal(getty) => {
                 let mut edits = inittab::switch_off_getty(setup, getty)?;
                 edits.extend(openrc::switch_off_getty(setup, getty)?);
                 Ok(edits)

@@ -127,21 +127,10 @@ fn list<'a>(names: impl Iterator<Item = &'a str>, first: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::fake::{Tree, diagnose_for, mended, offers};
-    use repot_model::{Offers, Remedy, Severity};
+    use crate::fake::{Tree, bare_offers, diagnose_for, mended, offers};
+    use repot_model::{Remedy, Severity};
 
     const RULE: &str = "console-silent";
-
-    /// A bare console, and nobody of repot's beside it.
-    pub(crate) fn bare() -> Offers {
-        let mut offers = offers();
-        offers.console.login_name = "pts/0".into();
-        offers.terminals.clear();
-        offers.tty1_is_console = false;
-        offers.makes_missing_terminals = false;
-        offers.serves_silent_console = false;
-        offers
-    }
 
     fn sysvinit() -> Tree {
         Tree::new()
@@ -162,15 +151,15 @@ mod tests {
             .elf("/sbin/init", "SysV init version")
             .elf("/sbin/agetty", "")
             .file("/etc/inittab", "c:2:respawn:/sbin/agetty console\n");
-        assert!(diagnose_for(&tree, &bare(), RULE).is_empty());
-        let mut no_console = bare();
+        assert!(diagnose_for(&tree, &bare_offers(), RULE).is_empty());
+        let mut no_console = bare_offers();
         no_console.console.device.clear();
         assert!(diagnose_for(&sysvinit(), &no_console, RULE).is_empty());
     }
 
     #[test]
     fn the_supervisor_serves_it() {
-        let mut served = bare();
+        let mut served = bare_offers();
         served.serves_silent_console = true;
         let found = diagnose_for(&sysvinit(), &served, RULE);
         assert_eq!(found[0].remedy, Remedy::Environment);
@@ -180,7 +169,7 @@ mod tests {
     #[test]
     fn sysvinit_gets_a_line() {
         let tree = sysvinit();
-        let found = mended(&tree, &bare(), RULE);
+        let found = mended(&tree, &bare_offers(), RULE);
         assert_eq!(found[0].severity, Severity::NoBoot);
         assert_eq!(
             tree.read("/etc/inittab"),
@@ -201,7 +190,7 @@ mod tests {
                 "/etc/inittab",
                 "tty1::respawn:/sbin/getty 38400 tty1\n::shutdown:/bin/umount -a -r\n",
             );
-        mended(&tree, &bare(), RULE);
+        mended(&tree, &bare_offers(), RULE);
         assert_eq!(
             tree.read("/etc/inittab"),
             "tty1::respawn:/sbin/getty 38400 tty1\n::respawn:/sbin/getty -L 0 console vt220\n::shutdown:/bin/umount -a -r\n"
@@ -211,7 +200,7 @@ mod tests {
             .elf("/sbin/procd", "")
             .script("/usr/libexec/login.sh", "#!/bin/sh\n")
             .file("/etc/inittab", "::sysinit:/etc/init.d/rcS S boot\n");
-        mended(&tree, &bare(), RULE);
+        mended(&tree, &bare_offers(), RULE);
         assert!(
             tree.read("/etc/inittab")
                 .ends_with("\nconsole::askfirst:/usr/libexec/login.sh\n")
@@ -239,7 +228,7 @@ mod tests {
                 "/etc/runit/runsvdir/default/getty-tty1",
                 "/etc/sv/getty-tty1",
             );
-        mended(&tree, &bare(), RULE);
+        mended(&tree, &bare_offers(), RULE);
         assert_eq!(
             tree.read("/etc/sv/getty-console/run"),
             "#!/bin/sh\nexec chpst -P /sbin/agetty --noclear --keep-baud console 115200,38400,9600 vt220\n"
@@ -260,7 +249,7 @@ mod tests {
                 "/etc/runit/runsvdir/default/agetty-tty1",
                 "/etc/sv/agetty-tty1",
             );
-        let found = mended(&tree, &bare(), RULE);
+        let found = mended(&tree, &bare_offers(), RULE);
         assert_eq!(found[0].edits.len(), 1);
         assert_eq!(
             found[0].edits[0].path,
@@ -274,7 +263,7 @@ mod tests {
             .elf("/sbin/init", "openrc\0/run/openrc/init.ctl")
             .script("/etc/init.d/agetty", "#!/sbin/openrc-run\n")
             .dir("/etc/runlevels/default");
-        mended(&tree, &bare(), RULE);
+        mended(&tree, &bare_offers(), RULE);
         assert!(
             tree.read("/etc/conf.d/agetty.console")
                 .contains("--keep-baud")
@@ -289,7 +278,7 @@ mod tests {
                 "/etc/finit.d/getty.conf",
                 "tty [12345] /dev/tty1 linux\n# end\n",
             );
-        mended(&tree, &bare(), RULE);
+        mended(&tree, &bare_offers(), RULE);
         assert_eq!(
             tree.read("/etc/finit.d/getty.conf"),
             "tty [12345] /dev/tty1 linux\ntty [12345] console noclear nowait\n# end\n"
@@ -302,14 +291,14 @@ mod tests {
             .elf("/sbin/dinit", "")
             .link("/sbin/init", "dinit")
             .file("/lib/dinit.d/boot", "type = internal\n");
-        mended(&dinit, &bare(), RULE);
+        mended(&dinit, &bare_offers(), RULE);
         let s6 = with_agetty(Tree::new())
             .script("/sbin/init", "#!/bin/sh\nexec s6-svscan /etc/s6/scan\n")
             .script(
                 "/etc/s6/scan/getty-tty1/run",
                 "#!/bin/sh\nexec agetty tty1\n",
             );
-        mended(&s6, &bare(), RULE);
+        mended(&s6, &bare_offers(), RULE);
         assert!(
             s6.read("/etc/s6/scan/getty-console/run")
                 .contains("\nexec /sbin/agetty ")
@@ -320,11 +309,11 @@ mod tests {
                 "#!/bin/sh\ns6-linux-init -c /etc/s6-linux-init/current\n",
             )
             .dir("/etc/s6-linux-init/current/run-image/service");
-        mended(&made, &bare(), RULE);
+        mended(&made, &bare_offers(), RULE);
         let volatile = with_agetty(Tree::new())
             .script("/sbin/init", "#!/bin/sh\nexec s6-svscan /run/service\n");
         assert_eq!(
-            diagnose_for(&volatile, &bare(), RULE)[0].remedy,
+            diagnose_for(&volatile, &bare_offers(), RULE)[0].remedy,
             Remedy::Manual
         );
         let upstart = with_agetty(Tree::new())
@@ -333,7 +322,7 @@ mod tests {
                 "/etc/init/tty1.conf",
                 "start on x\nexec /sbin/agetty tty1\n",
             );
-        mended(&upstart, &bare(), RULE);
+        mended(&upstart, &bare_offers(), RULE);
         assert!(upstart.read("/etc/init/console.conf").contains("respawn\n"));
     }
 
@@ -363,11 +352,11 @@ mod tests {
 
     #[test]
     fn systemd_is_unmasked() {
-        assert!(diagnose_for(&systemd(), &bare(), RULE).is_empty());
+        assert!(diagnose_for(&systemd(), &bare_offers(), RULE).is_empty());
         let masked = systemd()
             .link("/etc/systemd/system/console-getty.service", "/dev/null")
             .link("/etc/systemd/system/getty.target", "/dev/null");
-        let found = mended(&masked, &bare(), RULE);
+        let found = mended(&masked, &bare_offers(), RULE);
         assert_eq!(found[0].evidence.len(), 2);
         assert_eq!(found[0].edits.len(), 2);
         // Not even shipped, and the generator is gone as well.
@@ -378,7 +367,7 @@ mod tests {
             )
             .link("/sbin/init", "/usr/lib/systemd/systemd")
             .file("/usr/lib/systemd/system/multi-user.target", "[Unit]\n");
-        mended(&bare_tree, &bare(), RULE);
+        mended(&bare_tree, &bare_offers(), RULE);
         let text = bare_tree.read("/etc/systemd/system/console-getty.service");
         assert!(
             text.contains(
@@ -408,7 +397,7 @@ mod tests {
                 "/lib/systemd/system-generators/systemd-getty-generator",
                 "x",
             );
-        let found = mended(&tree, &bare(), RULE);
+        let found = mended(&tree, &bare_offers(), RULE);
         assert!(
             found[0].evidence[0]
                 .seen
@@ -424,7 +413,7 @@ mod tests {
     #[test]
     fn what_no_file_decides_is_told() {
         let tree = with_agetty(Tree::new()).script("/sbin/init", "#!/bin/sh\nexec shepherd\n");
-        let found = diagnose_for(&tree, &bare(), RULE);
+        let found = diagnose_for(&tree, &bare_offers(), RULE);
         assert_eq!(found[0].remedy, Remedy::Manual);
     }
 
@@ -434,7 +423,7 @@ mod tests {
             .elf("/sbin/init", "SysV init version")
             .elf("/bin/login", "")
             .file("/etc/inittab", "1:2:respawn:/sbin/getty tty1\n");
-        let found = diagnose_for(&tree, &bare(), RULE);
+        let found = diagnose_for(&tree, &bare_offers(), RULE);
         assert_eq!(found[0].remedy, Remedy::Manual);
         assert!(found[0].hint.as_ref().unwrap().contains("agetty"));
         assert_eq!(found[0].evidence[0].line, Some(1));

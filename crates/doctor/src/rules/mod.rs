@@ -4,9 +4,12 @@
 //! that is. To add one: a file here with a [`Rule`], `cargo xtask gen` for its `mod` line, and an entry in [`RULES`], which is
 //! in the order in which they run: those that mend what others look at come first.
 
+mod cgroup_version;
 mod console_silent;
 mod hash_kind;
+mod missing_terminals;
 mod mount_points;
+mod no_reboot_call;
 mod nologin_file;
 mod os_release;
 mod pam_loginuid;
@@ -14,6 +17,8 @@ mod pam_module;
 mod root_password;
 mod root_shell;
 mod securetty;
+mod shared_terminal;
+mod stop_signal;
 mod usr;
 
 use crate::{Result, View};
@@ -84,7 +89,12 @@ pub static RULES: &[&dyn Rule] = &[
     &root_password::RootPassword,
     &hash_kind::HashKind,
     &securetty::Securetty,
+    &cgroup_version::Cgroups,
     &console_silent::ConsoleSilent,
+    &missing_terminals::MissingTerminals,
+    &shared_terminal::SharedTerminal,
+    &stop_signal::StopSignal,
+    &no_reboot_call::NoRebootCall,
 ];
 
 /// The rule of that ID.
@@ -121,6 +131,9 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
     /// Rules that could not be applied, with the reason.
     pub unchecked: Vec<(RuleId, String)>,
+    /// The signal on which the init powers off in this engine once the accepted edits are made; for an engine that takes any, one
+    /// to be given to it. `None`: there is none.
+    pub stop_signal: Option<repot_model::Signal>,
 }
 
 impl Diagnosis {
@@ -182,6 +195,15 @@ pub fn diagnose(
             }
         }
     }
+    let case = Case {
+        tree: &view,
+        facts,
+        needs: needs.as_ref(),
+        offers,
+        wishes,
+    };
+    // What cannot be read is among the unchecked already.
+    diagnosis.stop_signal = stop_signal::heard(&case).unwrap_or_default();
     diagnosis
 }
 

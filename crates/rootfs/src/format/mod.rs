@@ -8,7 +8,10 @@
 
 pub mod assignments;
 pub mod elf;
+pub mod fstab;
+pub mod hosts;
 pub mod inittab;
+pub mod interfaces;
 pub mod limits;
 pub mod lines;
 pub mod pam;
@@ -91,6 +94,9 @@ mod tests {
         fn no_parser_panics(text in "([a-z@#\\[\\]:=/\\\\\"' \t-]{0,12}\n?){0,20}", noise in ".{0,200}") {
             for text in [text.as_str(), noise.as_str()] {
                 assignments::parse(text);
+                fstab::parse(text);
+                interfaces::autos(text);
+                hosts::has_name(text, "localhost");
                 assignments::parse_blank_separated(text);
                 limits::parse(text);
                 inittab::parse(text).iter().for_each(|entry| drop(entry.words()));
