@@ -7,7 +7,9 @@
 
 use crate::rules::Wishes;
 use crate::{diagnose, inspect, needs};
-use repot_model::{Change, Edit, Facts, Finding, InitFacts, Needs, Offers};
+use repot_model::{
+    Change, Edit, Facts, Finding, InitFacts, Needs, OfferedTerminal, Offers, StopOffer,
+};
 use repot_rootfs::RootRead;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -23,7 +23,7 @@ mod usr;
 
 use crate::{Result, View};
 use repot_model::{
-    Certainty, Edit, Evidence, Facts, Finding, Needs, Offers, Remedy, RuleId, Severity,
+    Certainty, Change, Edit, Evidence, Facts, Finding, Needs, Offers, Remedy, RuleId, Severity,
 };
 
 /// What a rule is about, for `explain` and the pages under `docs/rules`.
@@ -174,7 +174,8 @@ pub fn diagnose(
             wishes,
         };
         match rule.check(&case) {
-            Ok(findings) => {
+            Ok(mut findings) => {
+                findings.iter_mut().for_each(keep_bytes);
                 for finding in &findings {
                     if accepts(finding) {
                         finding.edits.iter().for_each(|edit| view.apply(edit));
@@ -205,6 +206,26 @@ pub fn diagnose(
     // What cannot be read is among the unchecked already.
     diagnosis.stop_signal = stop_signal::heard(&case).unwrap_or_default();
     diagnosis
+}
+
+/// A text that was read with bytes that are no UTF-8 would lose them when it is written again: such edits are left to the user.
+fn keep_bytes(finding: &mut Finding) {
+    let lossy = finding.edits.iter().find(|edit| match &edit.change {
+        Change::Write { text, .. } => text.contains(char::REPLACEMENT_CHARACTER),
+        Change::Link { .. }
+        | Change::Directory { .. }
+        | Change::Remove
+        | Change::Mode { .. }
+        | Change::Owner { .. } => false,
+    });
+    if let Some(edit) = lossy {
+        finding.hint = Some(format!(
+            "{} holds bytes that are no UTF-8, so repot does not rewrite it: {}",
+            edit.path, edit.why
+        ));
+        finding.remedy = Remedy::Manual;
+        finding.edits.clear();
+    }
 }
 
 /// Evidence that something is not there.
