@@ -376,6 +376,7 @@ fn write_image(
         .with_context(|| format!("creating {}", file.display()))?;
     let what = Export {
         root: top.as_fd(),
+        over: &[],
         place,
         over: &over,
         meta: &meta(spec, facts),
