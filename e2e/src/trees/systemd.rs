@@ -17,6 +17,19 @@ const PACKAGES: &[&str] = &[
     "iproute2",
 ];
 
+/// With a machine manager of its own, for containers within.
+const WITH_MACHINED: &[&str] = &[
+    "systemd-sysv",
+    "dbus",
+    "libpam-systemd",
+    "udev",
+    "login",
+    "util-linux",
+    "procps",
+    "iproute2",
+    "systemd-container",
+];
+
 const fn systemd(name: &'static str, about: &'static str, suite: &'static str) -> Recipe {
     Recipe {
         name,
@@ -31,7 +44,7 @@ const fn systemd(name: &'static str, about: &'static str, suite: &'static str) -
     }
 }
 
-pub const RECIPES: [Recipe; 4] = [
+pub const RECIPES: [Recipe; 5] = [
     systemd("bookworm-systemd", "Debian 12, systemd 252", "bookworm"),
     systemd(
         "bullseye-systemd",
@@ -44,4 +57,15 @@ pub const RECIPES: [Recipe; 4] = [
         "Debian unstable, systemd 262: knows no cgroup v1",
         "sid",
     ),
+    Recipe {
+        name: "bookworm-machined",
+        about: "Debian 12 with machinectl and systemd-nspawn",
+        base: Base::Debian {
+            suite: "bookworm",
+            packages: WITH_MACHINED,
+        },
+        edit: "",
+        unlock: UNLOCK_SHADOW,
+        visibility: Visibility::Tree,
+    },
 ];
