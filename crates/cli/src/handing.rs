@@ -376,7 +376,6 @@ fn write_image(
         .with_context(|| format!("creating {}", file.display()))?;
     let what = Export {
         root: top.as_fd(),
-        over: &[],
         place,
         over: &over,
         meta: &meta(spec, facts),
