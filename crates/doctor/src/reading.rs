@@ -36,6 +36,10 @@ pub(crate) fn optional<T>(result: repot_rootfs::Result<T>) -> Result<Option<T>> 
             | Error::Denied { .. }
             | Error::BadPath { .. }
             | Error::Write { .. }
+            | Error::Xattr { .. }
+            | Error::Changed { .. }
+            | Error::Journal { .. }
+            | Error::Busy { .. }
             | Error::Io { .. },
         ) => Ok(None),
     }

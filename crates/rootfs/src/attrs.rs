@@ -4,9 +4,11 @@
 //! name in procfs, since the calls that take a descriptor refuse one of `O_PATH` (open(2)), and a symlink has no other.
 
 use crate::beneath::proc_name;
+use crate::fix::state::Bytes;
 use crate::{Error, FileKind, Result};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// The kernel's limit for a list of names and for a value (xattr(7)).
@@ -15,7 +17,7 @@ const XATTR_BYTES: usize = 64 * 1024;
 const ACL: &[u8] = b"system.posix_acl_access";
 
 /// What a file has besides its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attrs {
     pub(crate) kind: FileKind,
     /// Permission bits: `mode & 0o7777`.
@@ -25,7 +27,7 @@ pub(crate) struct Attrs {
     /// Seconds and nanoseconds.
     pub(crate) mtime: (i64, i64),
     /// Sorted by name.
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) xattrs: Vec<(Bytes, Bytes)>,
 }
 
 /// Whether the time of the last change is given along.
@@ -38,6 +40,16 @@ pub(crate) enum Times {
 }
 
 impl Attrs {
+    /// Whether they are the same but for the time.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let mtime = self.mtime;
+        *self
+            == Self {
+                mtime,
+                ..other.clone()
+            }
+    }
+
     /// Of a new file or directory: root's, without extended attributes.
     pub(crate) fn new(kind: FileKind, mode: u32) -> Self {
         Self {
@@ -53,10 +65,10 @@ impl Attrs {
     /// Those of what a handle refers to.
     pub(crate) fn of(path: &str, handle: impl AsFd) -> Result<Self> {
         let stat = rustix::fs::fstat(&handle).map_err(|errno| Error::from_errno(path, errno))?;
-        Self::with_stat(path, handle.as_fd(), &stat)
+        Self::with_stat(path, handle, &stat)
     }
 
-    pub(crate) fn with_stat(path: &str, handle: BorrowedFd<'_>, stat: &Stat) -> Result<Self> {
+    pub(crate) fn with_stat(path: &str, handle: impl AsFd, stat: &Stat) -> Result<Self> {
         Ok(Self {
             kind: FileType::from_raw_mode(stat.st_mode).into(),
             mode: stat.st_mode & 0o7777,
@@ -66,7 +78,7 @@ impl Attrs {
                 stat.st_mtime,
                 i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
             ),
-            xattrs: xattrs(path, handle)?,
+            xattrs: xattrs(path, handle.as_fd())?,
         })
     }
 
@@ -74,7 +86,7 @@ impl Attrs {
     /// redirect what lies below a layer.
     pub(crate) fn without_overlay(mut self) -> Self {
         self.xattrs.retain(|(name, _)| {
-            !(name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay."))
+            !(name.0.starts_with(b"trusted.overlay.") || name.0.starts_with(b"user.overlay."))
         });
         self
     }
@@ -102,15 +114,15 @@ impl Attrs {
         };
         for (xattr, _) in &present {
             if !self.xattrs.iter().any(|(wanted, _)| wanted == xattr) {
-                note(xattr, rustix::fs::removexattr(&name, &xattr[..]));
+                note(&xattr.0, rustix::fs::removexattr(&name, &xattr.0[..]));
             }
         }
-        let set = |(xattr, value): &(Vec<u8>, Vec<u8>)| {
-            rustix::fs::setxattr(&name, &xattr[..], value, XattrFlags::empty())
+        let set = |(xattr, value): &(Bytes, Bytes)| {
+            rustix::fs::setxattr(&name, &xattr.0[..], &value.0, XattrFlags::empty())
         };
-        for pair in self.xattrs.iter().filter(|pair| pair.0 != ACL) {
+        for pair in self.xattrs.iter().filter(|pair| pair.0.0 != ACL) {
             if !present.contains(pair) {
-                note(&pair.0, set(pair));
+                note(&pair.0.0, set(pair));
             }
         }
         if self.kind != FileKind::Symlink {
@@ -118,7 +130,7 @@ impl Attrs {
                 .map_err(Error::write(path, "setting the mode of"))?;
         }
         // After the mode, which would put the group's permissions into the ACL's mask (acl(5)).
-        if let Some(acl) = self.xattrs.iter().find(|pair| pair.0 == ACL) {
+        if let Some(acl) = self.xattrs.iter().find(|pair| pair.0.0 == ACL) {
             note(ACL, set(acl));
         }
         if times == Times::Copied {
@@ -144,7 +156,7 @@ impl Attrs {
 }
 
 /// All extended attributes that this process may see, sorted by name.
-fn xattrs(path: &str, handle: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+fn xattrs(path: &str, handle: BorrowedFd<'_>) -> Result<Vec<(Bytes, Bytes)>> {
     let place = proc_name(handle);
     let failed = |errno| Error::from_errno(path, errno);
     let mut names = vec![0; XATTR_BYTES];
@@ -164,7 +176,7 @@ fn xattrs(path: &str, handle: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>
             Ok(length) => {
                 value.truncate(length);
                 value.shrink_to_fit();
-                found.push((name.to_owned(), value));
+                found.push((Bytes(name.to_owned()), Bytes(value)));
             }
             // Gone meanwhile, or listed although it may not be read.
             Err(Errno::NODATA | Errno::ACCESS | Errno::PERM | Errno::OPNOTSUPP) => {}

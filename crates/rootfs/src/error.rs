@@ -80,6 +80,36 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// An extended attribute could not be given to what takes a file's place, which would have lost it.
+    #[error("the extended attribute {name} of {path} cannot be kept")]
+    Xattr {
+        /// Path inside the tree.
+        path: String,
+        /// Its name.
+        name: String,
+    },
+    /// What was written into the tree is no longer there, or not as it was written.
+    #[error("changed by somebody else since: {}", paths.join(", "))]
+    Changed {
+        /// Paths inside the tree.
+        paths: Vec<String>,
+    },
+    /// The journal could not be written or read.
+    #[error("{doing} {}", file.display())]
+    Journal {
+        /// The file on the host.
+        file: PathBuf,
+        /// What was being done, in the present participle.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Somebody else is writing to the same tree.
+    #[error("another command is writing to the tree {}", dir.display())]
+    Busy {
+        /// The directory on the host.
+        dir: PathBuf,
+    },
     /// Everything else that the kernel reports: a broken disk, no memory, no more descriptors.
     #[error("reading {path}")]
     Io {
@@ -116,7 +146,13 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::BadPath { .. } => ErrorKind::Unsuitable,
             Self::Denied { .. } => ErrorKind::Denied,
-            Self::Open { .. } | Self::Write { .. } | Self::Io { .. } => ErrorKind::Io,
+            Self::Open { .. }
+            | Self::Write { .. }
+            | Self::Xattr { .. }
+            | Self::Changed { .. }
+            | Self::Journal { .. }
+            | Self::Busy { .. }
+            | Self::Io { .. } => ErrorKind::Io,
         }
     }
 

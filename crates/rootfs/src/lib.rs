@@ -9,6 +9,7 @@
 mod attrs;
 mod beneath;
 mod error;
+pub mod fix;
 pub mod format;
 #[cfg(test)]
 mod hostile;
@@ -16,7 +17,9 @@ pub mod layer;
 mod probe;
 mod program;
 mod root;
+mod write;
 
 pub use error::{Error, ErrorKind};
 pub use program::{Program, contains, texts};
 pub use root::{DIR_LIMIT, DirEntry, FileKind, Metadata, Result, RootRead, TEXT_LIMIT_BYTES};
+pub use write::{KEEP_LIMIT_BYTES, Root};

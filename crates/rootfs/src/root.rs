@@ -8,6 +8,7 @@
 use crate::Error;
 use crate::beneath::{self, Follow};
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::fmt;
 use std::fs::File;
@@ -27,7 +28,8 @@ pub const TEXT_LIMIT_BYTES: u64 = 1 << 20;
 pub const DIR_LIMIT: usize = 65_536;
 
 /// What kind of thing a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the variants are the file types of inode(7)")]
 pub enum FileKind {
     File,
