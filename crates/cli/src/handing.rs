@@ -137,7 +137,13 @@ pub(crate) fn spec(
             .unwrap_or_else(|| record.uuid.clone()),
         argv: argv.clone(),
         env: env.clone(),
-        power_off: power_off_signal(needs),
+        power_off: match overlay {
+            // What the rules would add to the tree is left out.
+            Overlay::InPlace => power_off_signal(needs),
+            Overlay::Kept { .. } | Overlay::Ephemeral => {
+                start.mending.diagnose(root, facts).0.stop_signal
+            }
+        },
         patience_s: needs.power_off.patience_s,
         cgroups: needs.cgroups.clone(),
         network,
