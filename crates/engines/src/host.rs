@@ -1,6 +1,7 @@
 //! What engines have to know of this host, looked at once.
 
 use repot_model::CgroupVersion;
+use rustix::process::{Resource, getrlimit};
 use std::path::Path;
 
 /// How the host keeps its cgroups (cgroups(7)).
@@ -38,6 +39,14 @@ pub struct Host {
     pub has_systemd: bool,
     /// Whether its kernel confines programs by AppArmor.
     pub has_apparmor: bool,
+    /// Whether SELinux keeps its programs apart.
+    pub has_selinux: bool,
+    /// Whether the caller has a login ID (audit(8), `/proc/self/loginuid`), which what it starts inherits.
+    pub has_loginuid: bool,
+    /// How many open files and how many processes the caller may have at the most (getrlimit(2)).
+    pub open_files: u64,
+    /// As above.
+    pub processes: u64,
     /// Capabilities that the caller can hand on (`CapBnd` of proc_pid_status(5)), as a mask.
     pub capability_bound: u64,
     /// The caller's environment, as far as engines look at it: `DOCKER_HOST`, `CONTAINER_HOST`, `LXD_DIR`, `INCUS_DIR`, ...
@@ -48,7 +57,12 @@ pub struct Host {
 const VARIABLES: &[&str] = &[
     "CONTAINERD_ADDRESS",
     "CONTAINERD_NAMESPACE",
+    "CONTAINERD_SNAPSHOTTER",
+    "CONTAINERS_CONF",
+    "CONTAINERS_STORAGE_CONF",
     "CONTAINER_HOST",
+    "DOCKER_CONFIG",
+    "DOCKER_CONTEXT",
     "DOCKER_HOST",
     "INCUS_DIR",
     "INCUS_SOCKET",
@@ -132,6 +146,12 @@ impl Host {
             has_systemd: Path::new("/run/systemd/system").is_dir(),
             has_apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with(b"Y")),
+            has_selinux: std::fs::read("/sys/fs/selinux/enforce")
+                .is_ok_and(|text| text.starts_with(b"1")),
+            has_loginuid: std::fs::read_to_string("/proc/self/loginuid")
+                .is_ok_and(|text| text.trim() != u32::MAX.to_string()),
+            open_files: limit(Resource::Nofile),
+            processes: limit(Resource::Nproc),
             capability_bound,
             env: VARIABLES
                 .iter()
@@ -181,6 +201,11 @@ impl Host {
     }
 }
 
+/// The most that the caller may have of something; no limit is the largest number.
+fn limit(of: Resource) -> u64 {
+    getrlimit(of).maximum.unwrap_or(u64::MAX)
+}
+
 fn magic(path: &str) -> Option<u32> {
     let found = rustix::fs::statfs(path).ok()?;
     u32::try_from(found.f_type).ok()
@@ -197,6 +222,10 @@ pub(crate) mod tests {
             is_root: true,
             has_systemd: false,
             has_apparmor: false,
+            has_selinux: false,
+            has_loginuid: false,
+            open_files: 20_000,
+            processes: 100_000,
             capability_bound: u64::MAX,
             env: Vec::new(),
         }

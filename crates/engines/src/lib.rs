@@ -9,10 +9,14 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod containerd;
+mod docker;
 mod host;
 mod lxc;
 mod native;
 mod nspawn;
+mod oci;
+mod podman;
 mod probe;
 
 pub use host::{CgroupLayout, Host};
@@ -42,7 +46,13 @@ pub trait Engine: Sync + std::fmt::Debug {
 }
 
 /// All engines but the native runtime, sorted by ID.
-pub static ENGINES: &[&dyn Engine] = &[&lxc::Lxc, &nspawn::Nspawn];
+pub static ENGINES: &[&dyn Engine] = &[
+    &containerd::Containerd,
+    &docker::Docker,
+    &lxc::Lxc,
+    &nspawn::Nspawn,
+    &podman::Podman,
+];
 
 /// The engine of that ID.
 pub fn engine(id: &str) -> Option<&'static dyn Engine> {
@@ -204,7 +214,7 @@ mod tests {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let stem = name.trim_end_matches(".rs").replace('_', "-");
             // Shared parts, and the runtime that needs no handing over.
-            if !["lib", "host", "probe", "native"].contains(&stem.as_str()) {
+            if !["lib", "host", "probe", "native", "oci"].contains(&stem.as_str()) {
                 assert!(ids.contains(&stem.as_str()), "{stem} is in no list");
             }
         }

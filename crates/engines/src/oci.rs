@@ -1,0 +1,290 @@
+//! What Docker, Podman and containerd have in common: they run a machine by an OCI runtime (runc, crun), as root of the host, with
+//! its cgroups read-only and few capabilities. An init that asks for cgroups gets them by an entry command, which
+//! needs no more of the engine than CAP_SYS_ADMIN and works in all of them (ADR 0012).
+
+use crate::{CgroupLayout, Error, Host, Launch, Result};
+use repot_model::{
+    BindMount, CgroupVersion, CommandLine, EngineId, Network, OfferedTerminal, Offers,
+    ProgramOffer, Resolver, StopOffer, TmpfsMount,
+};
+
+/// What these engines leave to a machine by themselves (moby `oci/caps/defaults.go`, containerd `oci/spec.go`). Podman's list
+/// depends on containers.conf(5), so it is given what is in here and matters for logging in.
+const DEFAULT: &[&str] = &[
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+/// What a machine gets on top, as far as the host has it.
+pub(crate) fn extra_capabilities(launch: &Launch, host: &Host) -> Vec<&'static str> {
+    let mut wanted = vec![
+        // A login that cannot be written to the audit log fails (Linux-PAM `_pam_audit.c`: EPERM counts for root).
+        "AUDIT_WRITE",
+        // By reboot(2) the init says that it has shut down. In a PID namespace that only ends the namespace
+        // (kernel/pid_namespace.c, reboot_pid_ns).
+        "SYS_BOOT",
+        // login and getty hang up the terminal first (vhangup(2)).
+        "SYS_TTY_CONFIG",
+    ];
+    if !launch.cgroups.is_empty() {
+        // An init that manages cgroups also mounts, and makes devices for its units (`PrivateDevices=`).
+        wanted.extend(["MKNOD", "SYS_ADMIN"]);
+    }
+    wanted.sort_unstable();
+    wanted.retain(|name| host.has_capability_named(name));
+    wanted
+}
+
+/// All capabilities that a machine can get.
+fn capabilities(host: &Host) -> Vec<String> {
+    let extra = ["SYS_ADMIN", "SYS_BOOT", "SYS_TTY_CONFIG"];
+    let mut all: Vec<&str> = DEFAULT.iter().copied().chain(extra).collect();
+    all.sort_unstable();
+    all.retain(|name| host.has_capability_named(name));
+    all.into_iter().map(str::to_owned).collect()
+}
+
+/// cgroup layouts that the entry command can make of what the engine gives.
+///
+/// cgroup2 only where the runtime makes a cgroup for the machine in it: with v1 alone, where cgroup2 is not mounted, the
+/// machine would stand in the host's root of it (runc `libcontainer/cgroups/fs`, hybrid mode).
+pub(crate) fn cgroups(host: &Host) -> Vec<CgroupVersion> {
+    match host.cgroups {
+        CgroupLayout::Unified => vec![CgroupVersion::V2],
+        CgroupLayout::Hybrid => vec![CgroupVersion::V2, CgroupVersion::V1Systemd],
+        CgroupLayout::Legacy => vec![CgroupVersion::V1Systemd],
+        CgroupLayout::None => Vec::new(),
+    }
+}
+
+/// Whether the engine's own cgroup namespace is enough, or the entry command has to make one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CgroupNamespace {
+    /// The engine makes one.
+    Engine,
+    /// Nobody does.
+    Nobody,
+}
+
+/// argv of the machine's first program: the init, or, where it asks for cgroups, a command that makes them writable and becomes
+/// the init.
+///
+/// # Errors
+/// The init knows none of the layouts that there are.
+pub(crate) fn argv(
+    engine: &str,
+    launch: &Launch,
+    host: &Host,
+    namespace: CgroupNamespace,
+) -> Result<Vec<String>> {
+    if launch.cgroups.is_empty() {
+        return Ok(launch.argv.clone());
+    }
+    let offered = cgroups(host);
+    let mount = match launch
+        .cgroups
+        .iter()
+        .find(|wanted| offered.contains(wanted))
+    {
+        // Over whatever the engine has mounted there: read-only, or v1.
+        Some(CgroupVersion::V2) => "mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup",
+        Some(CgroupVersion::V1Systemd) => "mount -o remount,bind,rw /sys/fs/cgroup/systemd",
+        None => {
+            return Err(cannot(
+                engine,
+                "the tree's init knows none of the cgroup layouts of this host",
+            ));
+        }
+    };
+    let mut argv: Vec<String> = match namespace {
+        CgroupNamespace::Engine => Vec::new(),
+        CgroupNamespace::Nobody => vec!["/usr/bin/unshare".into(), "--cgroup".into()],
+    };
+    argv.extend(["/bin/sh", "-c"].map(str::to_owned));
+    argv.push(format!("{mount} && exec \"$0\" \"$@\""));
+    argv.extend(launch.argv.iter().cloned());
+    Ok(argv)
+}
+
+/// tmpfs mounts of a machine: what inits expect to find empty, then what the user wants. Programs in `/run` are run by some.
+pub(crate) fn tmpfs(launch: &Launch) -> Vec<TmpfsMount> {
+    let own = [("/run", "exec,mode=755"), ("/run/lock", "mode=1777")];
+    let own = own.map(|(path, options)| TmpfsMount {
+        guest_path: path.to_owned(),
+        options: options.to_owned(),
+    });
+    let is_wanted = |path: &str| launch.tmpfs.iter().any(|it| it.guest_path == path);
+    own.into_iter()
+        .filter(|mount| !is_wanted(&mount.guest_path))
+        .chain(launch.tmpfs.iter().cloned())
+        .collect()
+}
+
+/// A bind for `--mount`: comma-separated, and read as CSV, where a field with a comma is quoted (RFC 4180).
+pub(crate) fn bind_option(bind: &BindMount, source: &str, target: &str, read_only: &str) -> String {
+    let mut fields = vec![
+        "type=bind".to_owned(),
+        format!("{source}={}", bind.host_path.display()),
+        format!("{target}={}", bind.guest_path),
+    ];
+    if bind.read_only {
+        fields.push(read_only.to_owned());
+    }
+    fields
+        .iter()
+        .map(|field| csv(field))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn csv(field: &str) -> String {
+    if field.contains([',', '"', '\n']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}
+
+/// Options of `docker create` and `podman create`, which are the same.
+///
+/// # Errors
+/// As for [`argv`].
+pub(crate) fn create_options(launch: &Launch, host: &Host) -> Vec<String> {
+    let mut options = vec![
+        "--tty".to_owned(),
+        "--interactive".into(),
+        format!("--name={}", launch.engine_name()),
+        format!("--hostname={}", launch.hostname),
+        format!("--stop-timeout={}", launch.patience_s),
+        match launch.network {
+            Network::Host => "--network=host".into(),
+            Network::None => "--network=none".into(),
+        },
+    ];
+    if let Some(signal) = launch.power_off {
+        options.push(format!("--stop-signal={signal}"));
+    }
+    for name in extra_capabilities(launch, host) {
+        options.push(format!("--cap-add={name}"));
+    }
+    if !launch.cgroups.is_empty() {
+        options.push("--cgroupns=private".into());
+        // Their profiles deny what SYS_ADMIN is there for (moby profiles/apparmor/template.go, `deny mount`).
+        if host.has_apparmor {
+            options.push("--security-opt=apparmor=unconfined".into());
+        }
+        if host.has_selinux {
+            options.push("--security-opt=label=disable".into());
+        }
+    }
+    for mount in tmpfs(launch) {
+        let path = &mount.guest_path;
+        options.push(match mount.options.is_empty() {
+            true => format!("--tmpfs={path}"),
+            false => format!("--tmpfs={path}:{}", mount.options),
+        });
+    }
+    for bind in &launch.binds {
+        let bind = bind_option(bind, "source", "target", "readonly");
+        options.push(format!("--mount={bind}"));
+    }
+    for (name, value) in &launch.env {
+        options.push(format!("--env={name}={value}"));
+    }
+    let limits = &launch.limits;
+    if let Some(bytes) = limits.memory_bytes {
+        options.push(format!("--memory={bytes}"));
+    }
+    if let Some(milli) = limits.cpus_milli {
+        options.push(format!("--cpus={}.{:03}", milli / 1000, milli % 1000));
+    }
+    if let Some(pids) = limits.pids {
+        options.push(format!("--pids-limit={pids}"));
+    }
+    if let Some(weight) = limits.io_weight {
+        // From 1..10000 with 100 as what everybody has to 10..1000 with 500 (runc, ConvertBlkIOToIOWeightValue, backwards).
+        let weight = (u32::from(weight) * 99 / 1000 + 10).min(1000);
+        options.push(format!("--blkio-weight={weight}"));
+    }
+    options
+}
+
+/// What these engines give. `container` is the variable that the engine sets by itself.
+pub(crate) fn offers(engine: &str, host: &Host, container: Option<&str>) -> Offers {
+    Offers {
+        engine: EngineId(engine.to_owned()),
+        // A bind mount of the pty, whose name ttyname(3) finds (M).
+        console: OfferedTerminal {
+            device: "console".into(),
+            login_name: "console".into(),
+        },
+        terminals: Vec::new(),
+        tty1_is_console: false,
+        makes_missing_terminals: false,
+        serves_silent_console: true,
+        is_pid1: true,
+        program: ProgramOffer::Any,
+        container: container.map(str::to_owned),
+        takes_env: true,
+        cgroups: cgroups(host),
+        capabilities: capabilities(host),
+        stop: StopOffer::AnySignal,
+        mounts: ["/proc", "/sys", "/dev", "/dev/shm", "/run"]
+            .map(str::to_owned)
+            .to_vec(),
+        // What is missing of /dev, /proc and /sys, the runtime makes.
+        demands: Vec::new(),
+        ids: u32::MAX,
+        // SYS_RESOURCE is not given.
+        raises_limits: false,
+        // Daemons are started by an init, so that their login ID is unset, and may be set once (kernel/auditsc.c).
+        sets_loginuid: true,
+        // Their filters answer EPERM to keyctl(2) and add_key(2).
+        has_keyring: false,
+        sys_is_read_only: true,
+        may_mount: true,
+        interfaces: Vec::new(),
+        resolver: Resolver::Engine,
+        unprivileged: false,
+    }
+}
+
+/// A command with those of the caller's variables that tell where the engine is: what is run later, perhaps from elsewhere, has
+/// to find the same one.
+pub(crate) fn command<S: Into<String>>(
+    host: &Host,
+    variables: &[&str],
+    words: impl IntoIterator<Item = S>,
+) -> CommandLine {
+    variables
+        .iter()
+        .filter_map(|name| Some((*name, host.var(name)?)))
+        .fold(CommandLine::new(words), |command, (name, value)| {
+            command.env(name, value)
+        })
+}
+
+/// Whether a daemon's address is of this host.
+pub(crate) fn is_local(address: &str) -> bool {
+    address.starts_with('/') || address.starts_with("unix://") || address.starts_with("fd://")
+}
+
+/// An error of that engine.
+pub(crate) fn cannot(engine: &str, why: &str) -> Error {
+    Error::CannotHost {
+        engine: EngineId(engine.to_owned()),
+        why: why.to_owned(),
+    }
+}

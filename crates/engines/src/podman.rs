@@ -1,0 +1,233 @@
+//! Podman, as root: as Docker, without a daemon. Its own mode for systemd stays off: what it prepares depends on Podman's version
+//! and on the host's cgroups, and it would send a systemd's stop signal to every init.
+//!
+//! # Source
+//! podman-create(1), podman-start(1), containers.conf(5), containers-storage.conf(5); measured with 4.3 on a hybrid host.
+
+use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, Usable, oci, probe};
+use repot_model::{CommandLine, Delivery, EngineId, HandOver, ImageFormat, LeaderProbe, Offers};
+
+#[derive(Debug)]
+pub(crate) struct Podman;
+
+/// Where its storage and settings are (podman(1), ENVIRONMENT VARIABLES).
+const VARIABLES: &[&str] = &[
+    "CONTAINERS_CONF",
+    "CONTAINERS_STORAGE_CONF",
+    "CONTAINER_HOST",
+];
+
+/// Limits that Podman sets for every container, whether it may or not (libpod `specgen/generate/oci.go`); it has lowered its own
+/// number of processes to this before (M).
+const PROCESSES: u64 = 32_768;
+/// `RLimitDefaultValue` (libpod `define`).
+const OPEN_FILES: u64 = 1_048_576;
+
+/// The command line, with what has to be said to each of its verbs on this host.
+fn podman<S: Into<String>>(host: &Host, words: impl IntoIterator<Item = S>) -> CommandLine {
+    let mut line = vec!["podman".to_owned()];
+    if host.is_root && !host.has_systemd {
+        line.push("--cgroup-manager=cgroupfs".into());
+    }
+    if needs_runc(host) {
+        line.push("--runtime=runc".into());
+    }
+    line.extend(words.into_iter().map(Into::into));
+    oci::command(host, VARIABLES, line)
+}
+
+/// crun: "cgroups in hybrid mode not supported, drop all controllers from cgroupv2" (`src/libcrun/cgroup.c`).
+fn needs_runc(host: &Host) -> bool {
+    host.cgroups == CgroupLayout::Hybrid
+}
+
+impl Engine for Podman {
+    fn id(&self) -> &'static str {
+        "podman"
+    }
+
+    fn discover(&self, host: &Host) -> Discovery {
+        let found = probe::by_version(&["podman", "--version"], "apt-get install podman");
+        if found.state != Usable::Yes {
+            return found;
+        }
+        let no = |why: String, hint: &str| Discovery {
+            version: found.version.clone(),
+            state: Usable::No {
+                why,
+                hint: hint.to_owned(),
+            },
+        };
+        if let Some(address) = host.var("CONTAINER_HOST")
+            && !oci::is_local(address)
+        {
+            return no(
+                format!("its service is on another host, {address}"),
+                "run repot there: it looks after the machine's processes",
+            );
+        }
+        if needs_runc(host) && probe::ask(&["runc", "--version"], &[]).is_none() {
+            return no(
+                "this host has cgroup controllers in both hierarchies, which crun does not work with".into(),
+                "apt-get install runc",
+            );
+        }
+        if !host.is_root && host.cgroups != CgroupLayout::Unified {
+            return no(
+                "without root it can give a machine no cgroups on this host, which has v1 controllers".into(),
+                "boot the host with systemd.unified_cgroup_hierarchy=1, or run it as root",
+            );
+        }
+        match probe::ask(
+            &["podman", "info", "--format={{.Host.OCIRuntime.Name}}"],
+            &[],
+        ) {
+            Some(answer) if !answer.ok => no(
+                probe::first_line(&answer.stderr).to_owned(),
+                "`podman info` shows more",
+            ),
+            Some(_) | None => found,
+        }
+    }
+
+    fn offers(&self, host: &Host, _found: &Discovery) -> Offers {
+        Offers {
+            // Processes are children of the caller's session, and inherit its login ID.
+            sets_loginuid: !host.has_loginuid,
+            unprivileged: !host.is_root,
+            ids: if host.is_root { u32::MAX } else { 65_536 },
+            ..oci::offers(self.id(), host, Some("podman"))
+        }
+    }
+
+    fn hand_over(&self, launch: &Launch, host: &Host, _found: &Discovery) -> Result<HandOver> {
+        let name = launch.engine_name();
+        // Without a registry in front, Podman would look for the name in its list of them.
+        let image = format!("localhost/{name}:latest");
+        let file = launch.dir.join("image.tar");
+        let argv = oci::argv(self.id(), launch, host, oci::CgroupNamespace::Engine)?;
+        let mut create = vec![
+            "create".to_owned(),
+            "--systemd=false".into(),
+            "--pull=never".into(),
+        ];
+        create.extend(oci::create_options(launch, host));
+        if host.is_root && !host.has_capability_named("SYS_RESOURCE") {
+            let limits = [
+                ("nofile", host.open_files.min(OPEN_FILES)),
+                ("nproc", host.processes.min(PROCESSES)),
+            ];
+            create.extend(limits.map(|(what, most)| format!("--ulimit={what}={most}:{most}")));
+        }
+        create.push(image.clone());
+        create.extend(argv);
+        let start = [
+            "start",
+            "--attach",
+            "--interactive",
+            "--detach-keys=",
+            &name,
+        ];
+        Ok(HandOver {
+            engine: EngineId(self.id().to_owned()),
+            delivery: Delivery::Image {
+                format: ImageFormat::OciArchive,
+                file: file.clone(),
+            },
+            files: Vec::new(),
+            setup: vec![
+                podman(
+                    host,
+                    [
+                        "load".into(),
+                        "--quiet".into(),
+                        format!("--input={}", file.display()),
+                    ],
+                ),
+                podman(host, create),
+            ],
+            start: podman(host, start),
+            leader: LeaderProbe::Command {
+                command: podman(host, ["inspect", "--format={{.State.Pid}}", &name]),
+            },
+            restarts_itself: false,
+            reboot_status: None,
+            kill: vec![podman(host, ["kill", &name])],
+            remove: vec![
+                podman(host, ["rm", "--force", "--volumes", "--time=0", &name]),
+                podman(host, ["rmi", &image]),
+            ],
+            by_hand: vec![
+                (
+                    "look at its console".into(),
+                    podman(host, ["attach", &name]),
+                ),
+                (
+                    "read what it has said".into(),
+                    podman(host, ["logs", &name]),
+                ),
+                (
+                    "get a shell in it".into(),
+                    podman(
+                        host,
+                        ["exec", "--interactive", "--tty", &name, "/bin/sh", "-l"],
+                    ),
+                ),
+                ("shut it down".into(), podman(host, ["stop", &name])),
+            ],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{found, host, launch};
+
+    fn create(host: &Host) -> String {
+        let plan = Podman.hand_over(&launch(), host, &found("4.3.1")).unwrap();
+        plan.setup[1].to_string()
+    }
+
+    #[test]
+    fn the_runtime_is_one_that_works_with_the_hosts_cgroups() {
+        let hybrid = create(&host(CgroupLayout::Hybrid));
+        let expected = "podman --cgroup-manager=cgroupfs --runtime=runc create --systemd=false ";
+        assert!(hybrid.starts_with(expected), "{hybrid}");
+        let mut host = host(CgroupLayout::Unified);
+        host.has_systemd = true;
+        let unified = create(&host);
+        assert!(
+            unified.starts_with("podman create --systemd=false "),
+            "{unified}"
+        );
+        assert!(
+            unified.contains(" localhost/repot-web:latest /bin/sh -c "),
+            "{unified}"
+        );
+    }
+
+    #[test]
+    fn limits_are_asked_for_that_can_be_set() {
+        let mut host = host(CgroupLayout::Hybrid);
+        assert!(!create(&host).contains("--ulimit"));
+        host.capability_bound &= !(1 << 24);
+        let create = create(&host);
+        assert!(
+            create.contains(" --ulimit=nofile=20000:20000 --ulimit=nproc=32768:32768 "),
+            "{create}"
+        );
+    }
+
+    #[test]
+    fn a_service_elsewhere_cannot_be_used() {
+        let mut host = host(CgroupLayout::Unified);
+        host.env = vec![("CONTAINER_HOST".into(), "ssh://elsewhere".into())];
+        // Where it is not installed, that is said first.
+        let state = Podman.discover(&host).state;
+        assert!(
+            matches!(state, Usable::No { .. } | Usable::Missing { .. }),
+            "{state:?}"
+        );
+    }
+}
