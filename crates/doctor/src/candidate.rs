@@ -3,8 +3,8 @@
 //! A candidate that cannot run is reported with the reason and the search goes on. What passes is handed to the
 //! detectors with its content, by which a copy is told apart as well as a link.
 
-use crate::Result;
 use crate::reading::{evidence, optional};
+use crate::{Result, View};
 use repot_model::{Arch, CgroupVersion, ElfFacts, Evidence, InitFacts, InitId, Libc};
 use repot_rootfs::format::elf::Header;
 use repot_rootfs::{Error, FileKind, Program, RootRead};
@@ -202,6 +202,39 @@ pub(crate) fn check(
 /// Why the kernel could not execute a file, if that is so: not executable, its interpreter or loader missing.
 pub(crate) fn why_not(root: &RootRead, path: &str) -> Result<Option<String>> {
     Ok(executable(root, path)?.err())
+}
+
+/// Whether the kernel could execute a program of a tree with edits: interpreters and loaders are looked for in that.
+pub(crate) fn now_runs(view: &View<'_>, path: &str) -> Result<bool> {
+    let mut current = path.to_owned();
+    for _ in 0..=INTERPRETER_DEPTH {
+        let Some(end) = view.resolve(&current) else {
+            return Ok(false);
+        };
+        if !view.is_executable(&end) {
+            return Ok(false);
+        }
+        // What an edit has written is a script; all else is as it was on the disk.
+        match optional(view.root().program(&end))? {
+            Some(Program::Script { interpreter, .. }) => current = interpreter,
+            Some(Program::Elf {
+                header,
+                interpreter,
+            }) => {
+                let loader = match interpreter {
+                    Some(wanted) => match view.resolve(&wanted) {
+                        Some(found) => Some(found),
+                        None => return Ok(false),
+                    },
+                    None => None,
+                };
+                return Ok(elf_facts(view.root(), header, loader).is_ok());
+            }
+            Some(Program::Empty | Program::Broken(_) | Program::Other) => return Ok(false),
+            None => return Ok(view.is_file(&end)),
+        }
+    }
+    Ok(false)
 }
 
 type Script = Option<(String, Option<String>)>;

@@ -28,19 +28,6 @@ pub(crate) fn rewrite(
     }))
 }
 
-/// A file that is not there yet, or instead of one.
-pub(crate) fn write(view: &View<'_>, path: &str, text: &str, mode: u32, why: &str) -> Edit {
-    edit(
-        view,
-        path,
-        Change::Write {
-            text: text.to_owned(),
-            mode: Some(mode),
-        },
-        why,
-    )
-}
-
 /// Any change of a path.
 pub(crate) fn edit(view: &View<'_>, path: &str, change: Change, why: &str) -> Edit {
     Edit {

@@ -28,6 +28,13 @@ impl InitSystem for Shepherd {
     }
 
     fn detect(&self, root: &RootRead, candidate: &Candidate) -> Result<Option<InitFacts>> {
+        // A program at /sbin/init that starts a Guix System as it wants to be started (rule `init-place`).
+        if candidate
+            .script_text()
+            .is_some_and(|script| script.contains(SYSTEM))
+        {
+            return guix_system(root, &mut Vec::new());
+        }
         let by_name = base_name(&candidate.resolved) == "shepherd";
         let executes = candidate.script_text().is_some_and(|script| {
             script.lines().any(|line| {

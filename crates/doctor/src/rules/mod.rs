@@ -4,11 +4,14 @@
 //! that is. To add one: a file here with a [`Rule`], `cargo xtask gen` for its `mod` line, and an entry in [`RULES`], which is
 //! in the order in which they run: those that mend what others look at come first.
 
+mod architecture;
 mod cgroup_version;
 mod console_silent;
 mod hash_kind;
+mod init_place;
 mod missing_terminals;
 mod mount_points;
+mod no_init;
 mod no_reboot_call;
 mod nologin_file;
 mod os_release;
@@ -19,6 +22,7 @@ mod root_shell;
 mod securetty;
 mod shared_terminal;
 mod stop_signal;
+mod top_links;
 mod usr;
 
 use crate::{Result, View};
@@ -80,8 +84,12 @@ pub trait Rule: Sync + std::fmt::Debug {
 /// All rules, in the order in which they run.
 pub static RULES: &[&dyn Rule] = &[
     &os_release::OsRelease,
+    &top_links::TopLinks,
     &usr::Usr,
     &mount_points::MountPoints,
+    &no_init::NoInit,
+    &architecture::Architecture,
+    &init_place::InitPlace,
     &pam_module::PamModule,
     &pam_loginuid::PamLoginuid,
     &nologin_file::NologinFile,
