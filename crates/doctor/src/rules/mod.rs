@@ -5,18 +5,25 @@
 //! in the order in which they run: those that mend what others look at come first.
 
 mod architecture;
+mod autologin;
 mod cgroup_version;
 mod console_silent;
 mod hash_kind;
 mod init_place;
+mod login_program;
 mod missing_terminals;
 mod mount_points;
 mod no_init;
 mod no_reboot_call;
 mod nologin_file;
 mod os_release;
+mod pam_include;
+mod pam_limits;
 mod pam_loginuid;
 mod pam_module;
+mod pam_nullok;
+mod pam_session;
+mod root_missing;
 mod root_password;
 mod root_shell;
 mod securetty;
@@ -90,12 +97,18 @@ pub static RULES: &[&dyn Rule] = &[
     &no_init::NoInit,
     &architecture::Architecture,
     &init_place::InitPlace,
+    &login_program::LoginProgram,
+    &pam_include::PamInclude,
     &pam_module::PamModule,
     &pam_loginuid::PamLoginuid,
+    &pam_limits::PamLimits,
+    &pam_session::PamSession,
     &nologin_file::NologinFile,
+    &root_missing::RootMissing,
     &root_shell::RootShell,
     &root_password::RootPassword,
     &hash_kind::HashKind,
+    &pam_nullok::PamNullok,
     &securetty::Securetty,
     &cgroup_version::Cgroups,
     &console_silent::ConsoleSilent,
@@ -103,6 +116,7 @@ pub static RULES: &[&dyn Rule] = &[
     &shared_terminal::SharedTerminal,
     &stop_signal::StopSignal,
     &no_reboot_call::NoRebootCall,
+    &autologin::Autologin,
 ];
 
 /// The rule of that ID.

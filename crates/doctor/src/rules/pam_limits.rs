@@ -1,0 +1,195 @@
+//! pam_limits is to raise limits of root's, and the engine does not let it.
+
+use super::{Case, Rule, RuleMeta};
+use crate::login::pam::{self, Module};
+use crate::reading::evidence;
+use crate::{Result, mending};
+use repot_model::{Certainty, Finding, Remedy, Severity};
+use repot_rootfs::format::limits::{self, Limit};
+
+#[derive(Debug)]
+pub(crate) struct PamLimits;
+
+static META: RuleMeta = RuleMeta {
+    id: "pam-limits",
+    severity: Severity::NoLogin,
+    summary: "limits.conf raises limits for root, and the engine does not allow that",
+    explain: "**Symptom**: `Permission denied` or `Could not open session` after the right password; the log has `pam_limits(login:session): \
+Could not set limit for 'nproc' to soft=-1, hard=-1: Operation not permitted`.\n\n**Cause**: `/etc/security/limits.conf` or a file of \
+`limits.d` wants more for root than PID 1 has. To raise a hard limit takes CAP_SYS_RESOURCE in the host's own user namespace, which a \
+machine does not have. Lines for `*` do not count for root, but for all others.\n\n**What repot does**: it makes those lines comments. Lines that \
+lower something stay.\n\n**By hand**: the same, or give the machine higher limits from outside (`LimitNPROC=`, `--ulimit`).",
+    sources: &[
+        "limits.conf(5), pam_limits(8), pam_limits.c, setup_limits()",
+        "setrlimit(2), EPERM; kernel/sys.c, do_prlimit()",
+        "openSUSE/docker-containers#82",
+    ],
+};
+
+const FILE: &str = "/etc/security/limits.conf";
+const DIR: &str = "/etc/security/limits.d";
+
+/// The most files of `limits.d` that are read: a real one has a handful.
+const FILES: usize = 64;
+
+impl Rule for PamLimits {
+    fn meta(&self) -> &'static RuleMeta {
+        &META
+    }
+
+    fn check(&self, case: &Case<'_>) -> Result<Vec<Finding>> {
+        if case.offers.raises_limits {
+            return Ok(Vec::new());
+        }
+        let Some(stack) = pam::stack(case.tree, case.facts)? else {
+            return Ok(Vec::new());
+        };
+        let mut modules = stack.modules.iter();
+        let Some(module) =
+            modules.find(|module| module.is("pam_limits.so") && module.is_fatal("perm_denied"))
+        else {
+            return Ok(Vec::new());
+        };
+        let mut findings = Vec::new();
+        for path in files(case, module)? {
+            let Some(text) = case.tree.text(&path)? else {
+                continue;
+            };
+            let raised: Vec<Limit> = limits::parse(&text)
+                .into_iter()
+                .filter(|limit| is_for_root(&limit.domain) && raises(limit))
+                .collect();
+            if raised.is_empty() {
+                continue;
+            }
+            let items: Vec<String> = raised
+                .iter()
+                .map(|limit| format!("{} to {}", limit.item, limit.value))
+                .collect();
+            let mut finding = META.finding(
+                format!(
+                    "{path} raises {} for root, which is not allowed there",
+                    items.join(", ")
+                ),
+                "Permission denied",
+            );
+            finding.certainty = Certainty::Likely;
+            finding.cause = "to raise a hard limit takes CAP_SYS_RESOURCE over the host, and pam_limits ends the session without".into();
+            finding.evidence = raised
+                .iter()
+                .map(|limit| {
+                    let seen = format!(
+                        "{} {} {} {}",
+                        limit.domain, limit.kind, limit.item, limit.value
+                    );
+                    evidence(&path, Some(limit.line), &seen)
+                })
+                .collect();
+            finding.evidence.push(module.evidence());
+            let lines: Vec<u32> = raised.iter().map(|limit| limit.line).collect();
+            let why = "the engine does not let limits be raised";
+            match mending::rewrite(case.tree, &path, why, |text| limits::without(text, &lines))? {
+                Some(edit) => {
+                    finding.remedy = Remedy::Automatic;
+                    finding.edits.push(edit);
+                }
+                None => finding.hint = Some(format!("take those lines out of {path}")),
+            }
+            findings.push(finding);
+        }
+        Ok(findings)
+    }
+}
+
+/// The files that the module reads: the one it is told, else the usual ones.
+fn files(case: &Case<'_>, module: &Module) -> Result<Vec<String>> {
+    let told = module.args.iter().find_map(|arg| arg.strip_prefix("conf="));
+    if let Some(told) = told {
+        return Ok(vec![told.to_owned()]);
+    }
+    let mut files = vec![FILE.to_owned()];
+    let names = case.tree.names(DIR)?;
+    let conf = names
+        .iter()
+        .filter(|name| name.ends_with(".conf"))
+        .take(FILES);
+    files.extend(conf.map(|name| format!("{DIR}/{name}")));
+    Ok(files)
+}
+
+/// Whether a line counts for root: wildcards and groups do not (limits.conf(5)).
+fn is_for_root(domain: &str) -> bool {
+    let is_zero = |text: &str| text.is_empty() || text == "0";
+    domain == "root"
+        || domain
+            .split_once(':')
+            .is_some_and(|(from, _)| is_zero(from) && !domain.starts_with('@') && domain != ":")
+}
+
+/// Whether a value is more than a process usually has.
+///
+/// # Source
+/// The kernel's and systemd's defaults: `include/asm-generic/resource.h` (INIT_RLIMITS); systemd 240 and later raise nofile's hard
+/// limit to 524288.
+fn raises(limit: &Limit) -> bool {
+    if limit.kind == "soft" {
+        // Not beyond the hard limit, or pam_limits lowers it to that.
+        return false;
+    }
+    let number = limit.value.parse::<i64>().ok();
+    let is_unlimited = matches!(limit.value.as_str(), "unlimited" | "infinity" | "-1");
+    match limit.item.as_str() {
+        // Unlimited by default.
+        "core" | "data" | "fsize" | "rss" | "cpu" | "as" | "locks" | "stack" => false,
+        // A lower number is a higher priority.
+        "nice" => number.is_some_and(|number| number < 0),
+        "priority" | "maxlogins" | "maxsyslogins" | "chroot" | "nonewprivs" => false,
+        "rtprio" => is_unlimited || number.is_some_and(|number| number > 0),
+        "nofile" => is_unlimited || number.is_some_and(|number| number > 524_288),
+        "nproc" | "memlock" | "sigpending" | "msgqueue" => {
+            is_unlimited || number.is_some_and(|number| number > 8_388_608)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fake::{Tree, diagnose_for, mends, offers};
+    use crate::rules::Wishes;
+    use repot_model::Change;
+
+    fn tree(limits: &str) -> Tree {
+        Tree::new()
+            .elf("/sbin/init", "SysV init version")
+            .elf("/bin/login", "util-linux\0libpam.so.0")
+            .file("/etc/pam.d/login", "session required pam_limits.so\n")
+            .file("/etc/security/limits.conf", limits)
+    }
+
+    #[test]
+    fn lines_that_raise_become_comments() {
+        let mut strict = offers();
+        strict.raises_limits = false;
+        let text = "# c\n* - nproc unlimited\nroot - nproc unlimited\nroot hard core 0\nroot hard nofile 1024\n0:0 - rtprio 99\nroot soft memlock unlimited\n";
+        let raised = tree(text).file("/etc/security/limits.d/90.conf", "root\t-\tnice\t-20\r\n");
+        assert!(diagnose_for(&raised, &offers(), "pam-limits").is_empty());
+        let found = diagnose_for(&raised, &strict, "pam-limits");
+        assert_eq!(found.len(), 2);
+        let Change::Write { text: new, .. } = &found[0].edits[0].change else {
+            panic!("{found:?}")
+        };
+        let wanted = text
+            .replace("\nroot - np", "\n#root - np")
+            .replace("\n0:0", "\n#0:0");
+        assert_eq!(new, &wanted);
+        mends(&raised, &strict, &Wishes::default(), "pam-limits");
+        let named = raised.file(
+            "/etc/pam.d/login",
+            "session required pam_limits.so conf=/etc/l\n",
+        );
+        assert!(diagnose_for(&named, &strict, "pam-limits").is_empty());
+        let optional = tree(text).file("/etc/pam.d/login", "session optional pam_limits.so\n");
+        assert!(diagnose_for(&optional, &strict, "pam-limits").is_empty());
+    }
+}
