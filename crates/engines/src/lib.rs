@@ -12,12 +12,17 @@
 mod containerd;
 mod docker;
 mod host;
+mod incus;
+mod instances;
 mod lxc;
+mod lxd;
 mod native;
 mod nspawn;
 mod oci;
 mod podman;
 mod probe;
+mod rkt;
+mod wsl;
 
 pub use host::{CgroupLayout, Host};
 pub use native::native_offers;
@@ -49,9 +54,13 @@ pub trait Engine: Sync + std::fmt::Debug {
 pub static ENGINES: &[&dyn Engine] = &[
     &containerd::Containerd,
     &docker::Docker,
+    &incus::Incus,
     &lxc::Lxc,
+    &lxd::Lxd,
     &nspawn::Nspawn,
     &podman::Podman,
+    &rkt::Rkt,
+    &wsl::Wsl,
 ];
 
 /// The engine of that ID.
@@ -214,7 +223,8 @@ mod tests {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let stem = name.trim_end_matches(".rs").replace('_', "-");
             // Shared parts, and the runtime that needs no handing over.
-            if !["lib", "host", "probe", "native", "oci"].contains(&stem.as_str()) {
+            let shared = ["lib", "host", "instances", "native", "oci", "probe"];
+            if !shared.contains(&stem.as_str()) {
                 assert!(ids.contains(&stem.as_str()), "{stem} is in no list");
             }
         }
