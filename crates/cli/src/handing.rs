@@ -128,6 +128,14 @@ pub(crate) fn spec(
         .clone()
         .unwrap_or_else(|| record.name.to_string());
     let limits = record.limits.unwrap_or_default();
+    let (diagnosis, picked) = start.mending.diagnose(root, facts);
+    // The console's login, if a rule adds one to the tree.
+    let is_added = overlay != Overlay::InPlace
+        && diagnosis
+            .findings
+            .iter()
+            .zip(&picked)
+            .any(|(finding, picked)| *picked && finding.rule.0 == "console-silent");
     let launch = Launch {
         name: record.name.clone(),
         hostname: hostname.clone(),
@@ -140,9 +148,7 @@ pub(crate) fn spec(
         power_off: match overlay {
             // What the rules would add to the tree is left out.
             Overlay::InPlace => power_off_signal(needs),
-            Overlay::Kept { .. } | Overlay::Ephemeral => {
-                start.mending.diagnose(root, facts).0.stop_signal
-            }
+            Overlay::Kept { .. } | Overlay::Ephemeral => diagnosis.stop_signal,
         },
         patience_s: needs.power_off.patience_s,
         cgroups: needs.cgroups.clone(),
@@ -180,7 +186,7 @@ pub(crate) fn spec(
         argv,
         needs: needs.as_ref().clone(),
         hand_over,
-        is_served: is_served(facts, &elsewhere.offers),
+        is_served: is_added || is_served(facts, &elsewhere.offers),
     });
     spec.decisions.extend(notes);
     Ok(spec)

@@ -36,6 +36,10 @@ pub(crate) fn dispatch(args: impl Iterator<Item = OsString>) -> Option<ExitCode>
 
 /// A login that ends sooner than this was no login.
 const TOO_SOON: Duration = Duration::from_secs(2);
+/// Statuses of a login that a shutdown has ended: by SIGHUP, SIGKILL, SIGTERM.
+const SHUTDOWN: [u8; 3] = [129, 137, 143];
+/// How long nothing is started then. Debian's sendsigs gives processes ten seconds.
+const PAUSE: Duration = Duration::from_secs(15);
 /// So many of those in a row, and it is given up.
 const MAX_TOO_SOON: u32 = 5;
 
@@ -49,7 +53,11 @@ fn console_login(name: &MachineName) -> anyhow::Result<()> {
     while too_soon < MAX_TOO_SOON {
         let running = sessions::running(&dirs, name)?;
         let started = Instant::now();
-        join(&running.state, &command(&running)?)?.wait()?;
+        let status = join(&running.state, &command(&running)?)?.wait()?;
+        if SHUTDOWN.contains(&status) {
+            // Whoever shuts down kills it first, and waits for it: a new one would be in the way.
+            std::thread::sleep(PAUSE);
+        }
         too_soon = if started.elapsed() < TOO_SOON {
             too_soon + 1
         } else {

@@ -17,9 +17,9 @@ static META: RuleMeta = RuleMeta {
     summary: "nothing asks for a name on the engine's console",
     explain: "A container system shows one terminal, the console. An init shows a login there only if it is told to: most \
 distributions put their gettys on `tty1` to `tty6`, which a container does not have, and images made for application containers \
-mask systemd's `console-getty.service`, `getty.target` or both. The boot then ends in silence.\n\nrepot's own supervisor starts the \
-tree's getty on a console on which nobody else does, in every engine. For a tree that is to run without repot, `repot fix` adds \
-one to the init's own configuration: a line of inittab(5), a service of runit, s6, OpenRC or dinit, a `tty` line of finit, a unit \
+mask systemd's `console-getty.service`, `getty.target` or both. The boot then ends in silence.\n\nnatively, repot starts the \
+tree's getty on a console on which nobody else does. In other engines, and with `repot fix`, one is added to the init's own \
+configuration, so that it is there whoever starts the machine: a line of inittab(5), a service of runit, s6, OpenRC or dinit, a `tty` line of finit, a unit \
 unmasked. By hand, with sysvinit: `co:2345:respawn:/sbin/agetty --noclear --keep-baud console 115200,38400,9600 vt220`.",
     sources: &[
         "inittab(5), agetty(8), systemd-getty-generator(8)",
@@ -73,7 +73,8 @@ impl Rule for ConsoleSilent {
                 finding.certainty = Certainty::Possible;
             }
         }
-        if offers.serves_silent_console {
+        // Where the terminals are the tree's own, no file is touched for one more.
+        if offers.serves_silent_console && offers.tty1_is_console {
             finding.remedy = Remedy::Environment;
             return Ok(vec![finding]);
         }
@@ -82,7 +83,12 @@ impl Rule for ConsoleSilent {
             facts: case.facts,
             init,
         };
+        // Elsewhere the init's own login is worth more than one of repot's: it is there whoever starts the machine.
         finding.edits = init::system(init).listen(&setup, console)?;
+        if finding.edits.is_empty() && offers.serves_silent_console {
+            finding.remedy = Remedy::Environment;
+            return Ok(vec![finding]);
+        }
         if finding.edits.is_empty() {
             let login = &case.facts.login;
             finding.hint = Some(match (login.gettys.first(), &login.login) {
@@ -159,11 +165,22 @@ mod tests {
 
     #[test]
     fn the_supervisor_serves_it() {
+        let bare = Tree::new()
+            .elf("/sbin/init", "SysV init version")
+            .elf("/sbin/agetty", "")
+            .elf("/bin/login", "")
+            .file("/etc/inittab", "id:2:initdefault:\n");
+        let found = diagnose_for(&bare, &offers(), RULE);
+        assert_eq!(found[0].remedy, Remedy::Environment);
+        assert!(found[0].edits.is_empty());
+        // Elsewhere only what no file of the tree can start.
         let mut served = bare_offers();
         served.serves_silent_console = true;
         let found = diagnose_for(&sysvinit(), &served, RULE);
+        assert_eq!(found[0].remedy, Remedy::Automatic);
+        let unknown = Tree::new().elf("/sbin/init", "");
+        let found = diagnose_for(&unknown, &served, RULE);
         assert_eq!(found[0].remedy, Remedy::Environment);
-        assert!(found[0].edits.is_empty());
     }
 
     #[test]
