@@ -3,7 +3,7 @@
 
 use crate::engines::Chosen;
 use crate::machines::{self, Start};
-use crate::{output, sessions};
+use crate::{limits, output, sessions};
 use anyhow::{Context, anyhow, bail};
 use repot_engines::{Discovery, Engine, Host, Launch, Usable, engine_name};
 use repot_image::{Compression, Export, ImageMeta, Layer, export};
@@ -127,7 +127,9 @@ pub(crate) fn spec(
         .hostname
         .clone()
         .unwrap_or_else(|| record.name.to_string());
-    let limits = record.limits.unwrap_or_default();
+    let limits = limits::of(record)?;
+    // An engine is told of those only that somebody asked for.
+    let asked = record.limits.unwrap_or_default();
     let (diagnosis, picked) = start.mending.diagnose(root, facts);
     // The console's login, if a rule adds one to the tree.
     let is_added = overlay != Overlay::InPlace
@@ -155,7 +157,7 @@ pub(crate) fn spec(
         network,
         binds: binds.clone(),
         tmpfs: tmpfs.clone(),
-        limits,
+        limits: asked,
         terminals: terminals(facts),
         dir: dirs.machine(&record.name),
         run: dirs.running(&record.name),
@@ -171,7 +173,12 @@ pub(crate) fn spec(
         .hint("nspawn and lxc run on the tree itself")
         .map_err(Into::into);
     }
+    let cgroup_path = match hand_over.stays_in_cgroup {
+        true => machines::cgroup(dirs, &record.name, payload, &limits)?,
+        false => None,
+    };
     let mut spec = plan_for_engine(EngineRequest {
+        cgroup_path,
         name: record.name.clone(),
         hostname,
         uuid: launch.uuid.clone(),

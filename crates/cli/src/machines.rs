@@ -355,7 +355,7 @@ fn check_writes(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Where the machine's cgroup goes. Most inits do without one of their own; limits do not.
-fn cgroup(
+pub(crate) fn cgroup(
     dirs: &Dirs,
     name: &MachineName,
     payload: &Payload,

@@ -161,6 +161,7 @@ impl Engine for Lxc {
             leader: LeaderProbe::Descendant,
             restarts_itself: true,
             reboot_status: None,
+            stays_in_cgroup: false,
             kill: vec![tool("lxc-stop").arg("-k")],
             remove: Vec::new(),
             by_hand,

@@ -172,6 +172,8 @@ impl Engine for Nspawn {
             // With --keep-unit it leaves the restart to its caller (nspawn.c, EXIT_FORCE_RESTART).
             restarts_itself: false,
             reboot_status: Some(133),
+            // Else all machines would share its caller's: with --keep-unit it makes none but two below that (nspawn-cgroup.c).
+            stays_in_cgroup: true,
             kill: Vec::new(),
             remove: Vec::new(),
             by_hand: Vec::new(),

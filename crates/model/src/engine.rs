@@ -324,6 +324,10 @@ pub struct HandOver {
     /// The exit status by which `start` says that PID 1 wants a restart, where that is not 129: nspawn's 133.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot_status: Option<u8>,
+    /// Whether the machine stays below the cgroups that `start` is in. Then repot makes some for it, limits it and counts what it
+    /// uses by them; else that is the engine's business.
+    #[serde(default)]
+    pub stays_in_cgroup: bool,
     /// Ends the machine at once, whatever state it is in; run after its PID 1 was killed and `start` goes on, and by the
     /// command that collects what a killed supervisor has left.
     pub kill: Vec<CommandLine>,

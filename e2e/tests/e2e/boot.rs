@@ -50,7 +50,7 @@ fn bookworm_systemd_locked() -> Result<()> {
     locked(&BOOKWORM_SYSTEMD)
 }
 
-const BULLSEYE_SYSTEMD: Case = Case {
+pub const BULLSEYE_SYSTEMD: Case = Case {
     tree: "bullseye-systemd",
     ..SYSTEMD
 };
@@ -65,7 +65,7 @@ fn bullseye_systemd_locked() -> Result<()> {
     locked(&BULLSEYE_SYSTEMD)
 }
 
-const TRIXIE_SYSTEMD: Case = Case {
+pub const TRIXIE_SYSTEMD: Case = Case {
     tree: "trixie-systemd",
     ..SYSTEMD
 };
@@ -80,7 +80,7 @@ fn trixie_systemd_locked() -> Result<()> {
     locked(&TRIXIE_SYSTEMD)
 }
 
-const SID_SYSTEMD: Case = Case {
+pub const SID_SYSTEMD: Case = Case {
     tree: "sid-systemd",
     ..SYSTEMD
 };
@@ -110,7 +110,7 @@ fn bookworm_sysvinit_locked() -> Result<()> {
     locked(&BOOKWORM_SYSVINIT)
 }
 
-const BOOKWORM_SERIAL: Case = Case {
+pub const BOOKWORM_SERIAL: Case = Case {
     tree: "bookworm-serial",
     tty: "/dev/ttyS0",
     ..SYSVINIT
@@ -126,7 +126,7 @@ fn bookworm_serial_locked() -> Result<()> {
     locked(&BOOKWORM_SERIAL)
 }
 
-const BOOKWORM_BOTHGETTY: Case = Case {
+pub const BOOKWORM_BOTHGETTY: Case = Case {
     tree: "bookworm-bothgetty",
     tty: "/dev/console",
     ..SYSVINIT
@@ -142,7 +142,7 @@ fn bookworm_bothgetty_locked() -> Result<()> {
     locked(&BOOKWORM_BOTHGETTY)
 }
 
-const BOOKWORM_NOLOGIN: Case = Case {
+pub const BOOKWORM_NOLOGIN: Case = Case {
     tree: "bookworm-nologin",
     tty: "/dev/console",
     console: Asks::Nothing,
@@ -176,7 +176,7 @@ fn bookworm_openrc_locked() -> Result<()> {
 }
 
 /// No getty of its own, so the console is served by repot. Debian's login writes no utmp there any more.
-const SID_OPENRC_INIT: Case = Case {
+pub const SID_OPENRC_INIT: Case = Case {
     tree: "sid-openrc-init",
     tty: "/dev/console",
     utmp: false,
@@ -255,7 +255,7 @@ fn bookworm_busybox_locked() -> Result<()> {
     locked(&BOOKWORM_BUSYBOX)
 }
 
-const BUSYBOX_NOINITTAB: Case = Case {
+pub const BUSYBOX_NOINITTAB: Case = Case {
     tree: "busybox-noinittab",
     tty: "/dev/console",
     ..BUSYBOX
@@ -271,7 +271,7 @@ fn busybox_noinittab_locked() -> Result<()> {
     locked(&BUSYBOX_NOINITTAB)
 }
 
-const BUSYBOX_ALPINE: Case = Case {
+pub const BUSYBOX_ALPINE: Case = Case {
     tree: "busybox-alpine",
     ..BUSYBOX
 };
@@ -302,7 +302,7 @@ fn trixie_guix_locked() -> Result<()> {
 }
 
 /// Its own terminals do not start, so the console is served by repot.
-const GUIX_HARDWARE: Case = Case {
+pub const GUIX_HARDWARE: Case = Case {
     tree: "guix-hardware",
     tty: "/dev/console",
     ..GUIX

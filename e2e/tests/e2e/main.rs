@@ -8,6 +8,7 @@
 
 mod boot;
 mod doctor;
+mod engines;
 mod faults;
 mod fix;
 mod hostile;

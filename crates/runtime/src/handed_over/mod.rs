@@ -17,6 +17,7 @@ pub(crate) use leader::{
 
 pub(crate) use root::{Delivered, remove_run_dir};
 
+use crate::cgroup::MachineCgroups;
 use crate::error::{Error, Result};
 use crate::launch::Launched;
 use repot_model::{BootSpec, Delivery, HandOver};
@@ -60,7 +61,9 @@ impl HandedOver {
     ///
     /// # Errors
     /// There is no such program, or no pty.
-    pub(crate) fn launch(&self) -> Result<Launched> {
-        program::start(&self.plan.start)
+    pub(crate) fn launch(&self, cgroups: &MachineCgroups) -> Result<Launched> {
+        let mut launched = program::start(&self.plan.start, cgroups)?;
+        launched.warnings.extend_from_slice(&cgroups.warnings);
+        Ok(launched)
     }
 }

@@ -1,5 +1,6 @@
 //! Starts an engine's program in the foreground of a new pty.
 
+use crate::cgroup::MachineCgroups;
 use crate::error::{At, Error, Result};
 use crate::launch::Launched;
 use repot_model::CommandLine;
@@ -14,11 +15,12 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 
-/// Starts it: in a session of its own with the pty as controlling terminal and as standard files; it dies with its caller.
+/// Starts it: in these cgroups, and in a session of its own with the pty as controlling terminal and as standard files; it dies
+/// with its caller.
 ///
 /// # Errors
-/// There is no pty, or no such program.
-pub(super) fn start(command: &CommandLine) -> Result<Launched> {
+/// There is no pty, or no such program, or the cgroups do not take it.
+pub(super) fn start(command: &CommandLine, cgroups: &MachineCgroups) -> Result<Launched> {
     let program = command.argv.first().cloned().unwrap_or_default();
     let (argv, env) = words(command)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
@@ -28,9 +30,13 @@ pub(super) fn start(command: &CommandLine) -> Result<Launched> {
     let (mut failure, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
         .map(|(reader, writer)| (std::fs::File::from(reader), writer))
         .at("making", "a pipe")?;
+    let entrances = cgroups.entrances()?;
     let (pid, pidfd) = match clone_process(Namespaces::NONE)? {
         Cloned::Child => {
-            let errno = run(&argv, &env, &slave);
+            let errno = match entrances.enter(false) {
+                Ok(()) => run(&argv, &env, &slave),
+                Err(errno) => errno,
+            };
             let _ = rustix::io::write(&writer, &errno.raw_os_error().to_le_bytes());
             repot_sys::exit_now(127)
         }

@@ -1,8 +1,8 @@
 //! The boot spec of a machine that another container system runs: what the engine decides by itself stays empty.
 
 use repot_model::{
-    BindMount, BootSpec, CgroupPlan, CgroupVersion, Decision, HandOver, IdMap, Limits, MachineName,
-    Needs, Network, Offers, Overlay, Pid1, RootPlan, SPEC_VERSION, Seccomp, Terminal, TerminalRole,
+    BindMount, BootSpec, CgroupPlan, Decision, HandOver, IdMap, Limits, MachineName, Needs,
+    Network, Offers, Overlay, Pid1, RootPlan, SPEC_VERSION, Seccomp, Terminal, TerminalRole,
     TmpfsMount,
 };
 use std::path::PathBuf;
@@ -22,6 +22,8 @@ pub struct EngineRequest {
     pub layers: Vec<PathBuf>,
     /// What takes the writes, where that is not the engine's business.
     pub overlay: Overlay,
+    /// Path of its cgroup below the root of each hierarchy. `None`: that is the engine's business.
+    pub cgroup_path: Option<String>,
     /// How much of the host it may use.
     pub limits: Limits,
     /// The network wanted.
@@ -117,8 +119,8 @@ pub fn plan_for_engine(request: EngineRequest) -> BootSpec {
             role: TerminalRole::Console,
         }],
         cgroup: CgroupPlan {
-            version: CgroupVersion::V2,
-            path: None,
+            version: super::cgroup_wish(Some(&request.needs)).0,
+            path: request.cgroup_path,
         },
         limits: request.limits,
         lxcfs: Vec::new(),

@@ -1,0 +1,165 @@
+//! Every tree in every container system: to its login prompt, through all verbs, and down again, with nothing left.
+//!
+//! The body is the same for all engines ([`cell`]); each engine's file has the cells that it can have, and what it needs around
+//! them.
+
+mod nspawn;
+
+use anyhow::{Context, Result, ensure};
+use repot_e2e::console::Console;
+use repot_e2e::process;
+use repot_e2e::trees::Tree;
+
+use crate::life::{Asks, Case};
+use crate::sandbox::{LONG, SHORT, Sandbox};
+use crate::session;
+
+/// Tests of a tree each in an engine: `cells!("nspawn": bookworm_systemd = BOOKWORM_SYSTEMD, ...)`.
+macro_rules! cells {
+    ($engine:literal: $($test:ident = $case:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() -> anyhow::Result<()> {
+                crate::engines::cell(&crate::boot::$case, $engine)
+            }
+        )*
+    };
+}
+pub(crate) use cells;
+
+/// One cell of the table: a tree whose root has a password, in an engine of that name.
+pub fn cell(case: &Case, engine: &str) -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    cell_in(&mut sandbox, case, engine)?;
+    sandbox.finish()
+}
+
+/// The same in a sandbox that others made, for engines that need something around it.
+pub fn cell_in(sandbox: &mut Sandbox, case: &Case, engine: &str) -> Result<()> {
+    let tree = sandbox.base(Tree::named(case.tree)?.with_password())?;
+    let name = sandbox.name();
+    let said = sandbox.ok(&["boot", &tree, "--on", engine, "--detach", "--name", &name])?;
+    ensure!(said.contains("is ready after"), "boot --detach: {said:?}");
+    let row = sandbox.row(&name)?.context("the machine is not listed")?;
+    ensure!(
+        row["engine"] == engine && row["state"] == "running",
+        "listed as {row}"
+    );
+
+    let mut console = sandbox.console(&["attach", &name])?;
+    log_in(case, &mut console).context("on the console")?;
+    is_root_there(case, &mut console).context("on the console")?;
+    session::detach(&mut console)?;
+
+    let mut login = sandbox.console(&["login", &name])?;
+    session::prompt(&mut login).context("in `repot login`")?;
+    is_root_there(case, &mut login).context("in `repot login`")?;
+    session::job_control(&mut login).context("in `repot login`")?;
+    login.send_line("exit")?;
+    let status = login.wait_exit(SHORT).context("leaving `repot login`")?;
+    ensure!(
+        status.code() == Some(0),
+        "`repot login` ended with {status}"
+    );
+
+    let done = sandbox.repot(&["exec", &name, "/bin/sh", "-c", "echo out; exit 7"])?;
+    ensure!(
+        (done.code, done.out()) == (7, "out\n".into()),
+        "exec: {done}"
+    );
+
+    let done = sandbox.expect(&["stop", &name], 0)?;
+    ensure!(!done.err().contains("killed"), "stop was not clean: {done}");
+    ensure!(sandbox.state(&name)? == "stopped");
+    let log = sandbox.ok(&["logs", &name])?;
+    ensure!(!log.is_empty(), "the console's log is empty");
+    sandbox.ok(&["rm", &name])?;
+    Ok(())
+}
+
+/// A machine of an engine is kept like any other: what it has written is there at the next boot, which needs no `--on`; a
+/// reboot, from inside and from outside, brings it back; `kill` ends it and leaves nothing; another engine is refused.
+pub fn kept(case: &Case, engine: &str) -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    kept_in(&mut sandbox, case, engine)?;
+    sandbox.finish()
+}
+
+/// The same in a sandbox that others made.
+pub fn kept_in(sandbox: &mut Sandbox, case: &Case, engine: &str) -> Result<()> {
+    let tree = sandbox.base(Tree::named(case.tree)?.with_password())?;
+    let name = sandbox.name();
+    sandbox.ok(&["boot", &tree, "--on", engine, "-d", "-n", &name])?;
+    sandbox.exec(&name, &["sh", "-c", "echo kept >/root/note"])?;
+
+    let done = sandbox.expect(&["reboot", "--wait", &name], 0)?;
+    ensure!(!done.err().contains("killed"), "reboot: {done}");
+    ensure!(sandbox.exec(&name, &["cat", "/root/note"])? == "kept");
+    ensure!(sandbox.status(&name)?["running"]["boots"] == 2);
+
+    sandbox.expect(&["stop", &name], 0)?;
+    let refused = sandbox.expect(&["boot", &name, "--on", "native", "-d"], 3)?;
+    ensure!(
+        refused.err().contains(&format!("was made for {engine}")),
+        "{refused}"
+    );
+    sandbox.ok(&["boot", &name, "-d"])?;
+    ensure!(sandbox.exec(&name, &["cat", "/root/note"])? == "kept");
+    let row = sandbox.row(&name)?.context("the machine is not listed")?;
+    ensure!(row["engine"] == engine, "listed as {row}");
+    sandbox.ok(&["kill", &name])?;
+    ensure!(sandbox.state(&name)? == "stopped");
+    sandbox.ok(&["rm", &name])?;
+    Ok(())
+}
+
+/// A supervisor that was killed takes its machine along, or the next command does.
+pub fn orphaned(case: &Case, engine: &str) -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    orphaned_in(&mut sandbox, case, engine)?;
+    sandbox.finish()
+}
+
+/// The same in a sandbox that others made.
+pub fn orphaned_in(sandbox: &mut Sandbox, case: &Case, engine: &str) -> Result<()> {
+    let tree = sandbox.base(Tree::named(case.tree)?.with_password())?;
+    let name = sandbox.name();
+    sandbox.ok(&["boot", &tree, "--on", engine, "-d", "-n", &name])?;
+    let running = sandbox.status(&name)?["running"].clone();
+    let pid = |key: &str| running[key].as_i64().context("reading a PID");
+    let (supervisor, leader) = (pid("supervisor_pid")?, pid("leader_pid")?);
+    let supervisor = rustix::process::Pid::from_raw(i32::try_from(supervisor)?)
+        .context("reading the supervisor's PID")?;
+    rustix::process::kill_process(supervisor, rustix::process::Signal::KILL)?;
+    process::until("the machine is stopped", SHORT, || {
+        Ok(sandbox.state(&name)? == "stopped")
+    })?;
+    process::until("its PID 1 has ended", SHORT, || {
+        Ok(!std::path::Path::new(&format!("/proc/{leader}/exe")).exists())
+    })?;
+    sandbox.ok(&["boot", &name, "-d"])?;
+    sandbox.ok(&["stop", &name])?;
+    sandbox.ok(&["rm", &name])?;
+    Ok(())
+}
+
+fn log_in(case: &Case, console: &mut Console) -> Result<()> {
+    match case.console {
+        Asks::Login => session::login(console),
+        Asks::Nothing => {
+            console.send("\r")?;
+            session::prompt(console)
+        }
+    }
+}
+
+fn is_root_there(case: &Case, console: &mut Console) -> Result<()> {
+    let said = console.run("id -u; cat /proc/1/comm", LONG)?;
+    let lines: Vec<&str> = said.lines().collect();
+    ensure!(
+        lines.contains(&"0") && lines.contains(&case.comm),
+        "the shell says {said:?}, expected 0 and {:?}",
+        case.comm
+    );
+    Ok(())
+}
