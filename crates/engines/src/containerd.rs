@@ -112,6 +112,7 @@ impl Engine for Containerd {
             },
             restarts_itself: false,
             reboot_status: None,
+            stays_in_cgroup: false,
             kill: vec![ctr(host, ["tasks", "kill", "--signal=KILL", &name])],
             remove: vec![
                 ctr(host, ["tasks", "delete", "--force", &name]),

@@ -99,6 +99,7 @@ impl Engine for Docker {
             },
             restarts_itself: false,
             reboot_status: None,
+            stays_in_cgroup: false,
             kill: vec![docker(host, ["kill", &name])],
             remove: vec![
                 docker(host, ["rm", "--force", "--volumes", &name]),

@@ -217,6 +217,7 @@ impl Flavour {
             },
             restarts_itself: true,
             reboot_status: None,
+            stays_in_cgroup: false,
             kill: vec![script(OWN, &[&instance, &owner, "stop"])],
             remove: vec![
                 script(OWN, &[&instance, &owner, "delete"]),

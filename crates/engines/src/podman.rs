@@ -152,6 +152,7 @@ impl Engine for Podman {
             },
             restarts_itself: false,
             reboot_status: None,
+            stays_in_cgroup: false,
             kill: vec![podman(host, ["kill", &name])],
             remove: vec![
                 podman(host, ["rm", "--force", "--volumes", "--time=0", &name]),

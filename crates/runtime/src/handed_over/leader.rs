@@ -66,17 +66,19 @@ pub(crate) fn is_alone(leader: i32) -> bool {
         .all(|child| crate::registry::start_time(child).is_none())
 }
 
-/// Whether a process of the machine, other than its PID 1, has the machine's console as its controlling terminal. An init that
-/// opened the console carelessly has it too, but does not serve it.
+/// Whether a session of the machine, other than that of its PID 1, has the machine's console as its controlling terminal. An
+/// init that opened the console carelessly, or was given it, has it too, but does not serve it.
 pub(crate) fn serves_console(leader: i32) -> bool {
     let Some(console) = console_of(leader) else {
         return false;
     };
+    let stat = |pid: i32| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let own = session(&stat(leader));
     let mut queue = children(leader);
     for _ in 0..MAX_SEEN {
         let Some(pid) = queue.pop() else { return false };
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if controlling_terminal(&stat) == Some(console) {
+        let stat = stat(pid);
+        if controlling_terminal(&stat) == Some(console) && session(&stat) != own {
             return true;
         }
         queue.extend(children(pid));
@@ -93,6 +95,12 @@ fn console_of(leader: i32) -> Option<u64> {
     let beneath = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let console = rustix::fs::openat2(root, "dev/console", flags, Mode::empty(), beneath).ok()?;
     Some(rustix::fs::fstat(console).ok()?.st_rdev).filter(|device| *device != 0)
+}
+
+/// Field 6 of proc_pid_stat(5).
+fn session(stat: &str) -> Option<i32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(3)?.parse().ok()
 }
 
 /// Field 7 of proc_pid_stat(5), with the numbers of a device as makedev(3) puts them together.
@@ -179,13 +187,14 @@ mod tests {
 
     #[test]
     fn controlling_terminals_are_read() {
-        let stat = |number: i64| format!("12 (a) b) S 1 12 12 {number} 12 4194560 0");
+        let stat = |number: i64| format!("12 (a) b) S 1 11 12 {number} 12 4194560 0");
         let pts = |minor| Some(rustix::fs::makedev(136, minor));
         assert_eq!(controlling_terminal(&stat(34816)), pts(0));
         assert_eq!(controlling_terminal(&stat(34819)), pts(3));
         assert_eq!(controlling_terminal(&stat(1083392)), pts(256));
         assert_eq!(controlling_terminal(&stat(0)), None);
         assert_eq!(controlling_terminal(""), None);
+        assert_eq!(session(&stat(0)), Some(12));
     }
 
     #[test]
