@@ -7,12 +7,21 @@
 mod architecture;
 mod autologin;
 mod cgroup_version;
+mod cloud_init;
 mod console_silent;
+mod container_services;
+mod container_variable;
+mod default_target;
+mod first_boot;
+mod fstab_devices;
 mod hash_kind;
+mod host_names;
 mod init_place;
+mod locale;
 mod login_program;
 mod missing_terminals;
 mod mount_points;
+mod network_devices;
 mod no_init;
 mod no_reboot_call;
 mod nologin_file;
@@ -23,6 +32,7 @@ mod pam_loginuid;
 mod pam_module;
 mod pam_nullok;
 mod pam_session;
+mod resolver_link;
 mod root_missing;
 mod root_password;
 mod root_shell;
@@ -111,12 +121,22 @@ pub static RULES: &[&dyn Rule] = &[
     &pam_nullok::PamNullok,
     &securetty::Securetty,
     &cgroup_version::Cgroups,
+    &container_variable::ContainerVariable,
+    &default_target::DefaultTarget,
+    &fstab_devices::FstabDevices,
+    &first_boot::FirstBoot,
     &console_silent::ConsoleSilent,
     &missing_terminals::MissingTerminals,
     &shared_terminal::SharedTerminal,
     &stop_signal::StopSignal,
     &no_reboot_call::NoRebootCall,
     &autologin::Autologin,
+    &container_services::ContainerServices,
+    &cloud_init::CloudInit,
+    &network_devices::NetworkDevices,
+    &resolver_link::ResolverLink,
+    &host_names::HostNames,
+    &locale::Locale,
 ];
 
 /// The rule of that ID.
