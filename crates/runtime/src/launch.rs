@@ -9,7 +9,7 @@ use crate::nesting;
 use crate::stdio::Stdio;
 use crate::step::{self, Context, Inputs, Report, Step};
 use repot_model::{BootSpec, IdMap, Network, Overlay, Pid1};
-use repot_sys::{Cloned, Namespaces, clone_process, clone_process_into};
+use repot_sys::{Cloned, Namespaces, clone_owned_by, clone_process, clone_process_into};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -139,7 +139,7 @@ fn try_launch(spec: &BootSpec, prepared: &Prepared, cgroups: &MachineCgroups) ->
         namespaces = namespaces | Namespaces::USER;
     }
     let entrances = cgroups.entrances()?;
-    let (cloned, is_born_inside) = clone_in(namespaces, &entrances)?;
+    let (cloned, is_born_inside) = clone_for(&spec.idmap, namespaces, &entrances)?;
     let (pid, pidfd) = match cloned {
         Cloned::Child => {
             drop(ours);
@@ -162,8 +162,32 @@ fn try_launch(spec: &BootSpec, prepared: &Prepared, cgroups: &MachineCgroups) ->
     })
 }
 
+/// Makes the child. Its user namespace belongs to the first of its own users, so that machines share none of the limits per
+/// user; where that cannot be, to root.
+fn clone_for(
+    idmap: &IdMap,
+    namespaces: Namespaces,
+    entrances: &Entrances,
+) -> Result<(Cloned, bool)> {
+    if let IdMap::Shifted { base, .. } = idmap {
+        let mut is_born_inside = false;
+        let cloned = clone_owned_by(*base, || {
+            let (cloned, is_inside) = clone_in(namespaces, entrances)?;
+            is_born_inside = is_inside;
+            Ok(cloned)
+        });
+        if let Ok(cloned) = cloned {
+            return Ok((cloned, is_born_inside));
+        }
+    }
+    Ok(clone_in(namespaces, entrances)?)
+}
+
 /// Makes the child, in its cgroup where the kernel can do that. `true`: it could.
-fn clone_in(namespaces: Namespaces, entrances: &Entrances) -> Result<(Cloned, bool)> {
+fn clone_in(
+    namespaces: Namespaces,
+    entrances: &Entrances,
+) -> repot_sys::Result<(Cloned, bool)> {
     if let Some(dir) = &entrances.birthplace
         && let Ok(cloned) = clone_process_into(namespaces, dir.as_fd())
     {

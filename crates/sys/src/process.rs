@@ -2,8 +2,8 @@
 #![allow(unsafe_code, reason = "clone and unshare have no safe wrapper")]
 
 use crate::error::{Error, Result, last};
-use rustix::fs::{Access, AtFlags};
-use rustix::thread::UnshareFlags;
+use rustix::fs::{Access, AtFlags, Uid};
+use rustix::thread::{CapabilitySet, UnshareFlags};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A set of namespace kinds (namespaces(7)), as `CLONE_NEW*` bits.
@@ -117,6 +117,56 @@ pub fn clone_process_into(namespaces: Namespaces, cgroup: BorrowedFd<'_>) -> Res
     // SAFETY: as in `clone_process`. `args` and `pidfd` outlive the call, which gets the size of the one and writes the other.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     cloned("clone3", namespaces, pid, pidfd)
+}
+
+/// Calls `clone` in a way that a user namespace that it makes belongs to the user `owner`, not to root.
+///
+/// What its processes hold of the limits per user (`fs.inotify.max_user_instances`, `user.max_user_namespaces` and their like,
+/// pending signals, locked memory) the kernel charges to their own user and to the user who made the namespace, as the
+/// parent namespace counts (`inc_ucount` in kernel/ucount.c): made by root, all namespaces of the host share what one user may have.
+///
+/// Only the effective user ID changes, for the time of `clone` in the caller, and in the child for good. Files are still opened as
+/// root by both, and all capabilities are kept. The caller's memory becomes undumpable (prctl(2), `PR_SET_DUMPABLE`).
+///
+/// # Errors
+/// `EPERM`: the caller is not root, or lacks a capability that it needs to be stronger than `owner` in that namespace:
+/// CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_KILL, CAP_SETUID, CAP_SETGID. Nothing was cloned. Else as for `clone`.
+pub fn clone_owned_by(owner: u32, clone: impl FnOnce() -> Result<Cloned>) -> Result<Cloned> {
+    let failed = |call: &'static str| {
+        move |errno| Error {
+            call,
+            args: owner.to_string(),
+            errno,
+        }
+    };
+    let needed = CapabilitySet::SYS_ADMIN
+        | CapabilitySet::SYS_PTRACE
+        | CapabilitySet::KILL
+        | CapabilitySet::SETUID
+        | CapabilitySet::SETGID;
+    let capabilities = rustix::thread::capabilities(None).map_err(failed("capget"))?;
+    if !rustix::process::getuid().is_root() || !capabilities.effective.contains(needed) {
+        return Err(failed("setresuid")(rustix::io::Errno::PERM));
+    }
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::from_raw(owner), Uid::ROOT)
+        .map_err(failed("setresuid"))?;
+    // SAFETY: setfsuid touches no memory. Root is the real user, so it may be the one for files.
+    unsafe { libc::setfsuid(0) };
+    // The change has emptied the effective set. It counts for the cgroup of the child, and where only root may make user
+    // namespaces.
+    let cloned = rustix::thread::set_capabilities(None, capabilities)
+        .map_err(failed("capset"))
+        .and_then(|()| clone());
+    if !matches!(cloned, Ok(Cloned::Child)) {
+        // Whatever was permitted becomes effective again (capabilities(7), "Effect of user ID changes on capabilities").
+        let restored = rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT);
+        let restored = restored.and_then(|()| rustix::thread::set_capabilities(None, capabilities));
+        if let (Err(errno), Ok(Cloned::Parent { pid, pidfd })) = (restored, &cloned) {
+            let _ = send_signal(pidfd, *pid, libc::SIGKILL);
+            return Err(failed("setresuid")(errno));
+        }
+    }
+    cloned
 }
 
 /// What a clone call came to.
