@@ -166,10 +166,18 @@ impl Subject {
         if state.exists() {
             left.push(format!("directory {}", state.display()));
         }
-        if is_locked(&self.running().join(".locks").join(name))? {
+        if self.is_held(name)? {
             left.push("a held lock".into());
         }
         Ok(left)
+    }
+
+    /// Whether somebody has the machine: a command, its supervisor, or a process that is dying.
+    ///
+    /// # Errors
+    /// The lock cannot be tried.
+    pub fn is_held(&self, name: &str) -> Result<bool> {
+        is_locked(&self.running().join(".locks").join(name))
     }
 
     /// Entries of the directories of machines, on disk and while running, but for these and those of repot itself.

@@ -1,8 +1,10 @@
 //! The end of a machine by signals to its processes, without a word to its supervisor. It needs only what all versions of
 //! repot have in common: the PIDs in the state's header, and that a supervisor stops its machine on SIGTERM.
 
+use crate::dirs::Dirs;
 use crate::error::{Error, Result};
 use crate::leader::Leader;
+use crate::registry;
 use crate::stop::Stopped;
 use repot_model::{MachineName, Signal, StateHeader, Status};
 use std::time::Duration;
@@ -19,6 +21,7 @@ const AFTER_KILL: Duration = Duration::from_secs(30);
 /// # Errors
 /// It has ended, or does not end although its machine was killed.
 pub(crate) fn power_off(
+    dirs: &Dirs,
     name: &MachineName,
     header: &StateHeader,
     timeout: Option<Duration>,
@@ -28,7 +31,7 @@ pub(crate) fn power_off(
     if supervisor.wait_end(timeout.unwrap_or(PATIENCE)) {
         return Ok(Stopped::Clean(Status::PoweredOff));
     }
-    signal(name, header, Signal::KILL)?;
+    signal(dirs, name, header, Signal::KILL)?;
     Ok(Stopped::Killed {
         why: "its supervisor, of another version of repot, did not stop it in time".into(),
     })
@@ -38,7 +41,12 @@ pub(crate) fn power_off(
 ///
 /// # Errors
 /// As [`power_off`].
-pub(crate) fn signal(name: &MachineName, header: &StateHeader, signal: Signal) -> Result<()> {
+pub(crate) fn signal(
+    dirs: &Dirs,
+    name: &MachineName,
+    header: &StateHeader,
+    signal: Signal,
+) -> Result<()> {
     let supervisor = supervisor(name, header)?;
     let leader = Leader::of_process(header.leader_pid, header.leader_start);
     match (leader, signal) {
@@ -47,7 +55,11 @@ pub(crate) fn signal(name: &MachineName, header: &StateHeader, signal: Signal) -
         (None, Signal::KILL) => supervisor.send(signal)?,
         (None, _) => return Err(Error::NotRunning(name.clone())),
     }
-    if signal == Signal::KILL && !supervisor.wait_end(AFTER_KILL) {
+    if signal != Signal::KILL {
+        return Ok(());
+    }
+    registry::thaw(dirs, name);
+    if !supervisor.wait_end(AFTER_KILL) {
         return Err(Error::Supervisor(format!(
             "the supervisor of {name} does not end although its machine was killed"
         )));

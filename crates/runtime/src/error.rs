@@ -52,6 +52,12 @@ pub enum Error {
     /// The machine's supervisor has gone.
     #[error("the supervisor of the machine has gone")]
     SupervisorGone,
+    /// The machine's first process, and so whatever joins it, is stopped by a cgroup.
+    #[error("machine {name} is frozen by its cgroup {}", dir.display())]
+    Frozen { name: MachineName, dir: PathBuf },
+    /// The machine's devpts gives no terminal.
+    #[error("machine {name} gives no terminal: {errno}{}", terminals_hint(*errno))]
+    NoTerminal { name: MachineName, errno: Errno },
     /// There is no such machine.
     #[error("there is no machine called {0}")]
     NoSuchMachine(MachineName),
@@ -74,6 +80,14 @@ pub enum Error {
     /// A value in the boot spec or on the command line cannot be used.
     #[error("{what}: {why}")]
     Invalid { what: String, why: String },
+}
+
+/// devpts says that the disk is full when there are as many terminals as there may be (pts(4)).
+fn terminals_hint(errno: Errno) -> &'static str {
+    match errno {
+        Errno::NOSPC => "; as many are in use as it may have, or as kernel.pty.max allows",
+        _ => "",
+    }
 }
 
 /// Result of the native runtime.

@@ -4,22 +4,19 @@
 use crate::cgroup;
 use crate::error::{At, Error, Result};
 use crate::leader::Leader;
+use crate::pty::{new_pty, open_terminal};
 use crate::seccomp;
 use crate::stdio::Stdio;
 use crate::step::{Report, capability_set};
 use repot_model::{IdMap, Network, RuntimeState};
 use repot_sys::{Cloned, Instruction, Namespaces, clone_process};
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
 use rustix::thread::CapabilitySet;
 use std::ffi::{CStr, CString};
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What to run in a machine.
@@ -97,6 +94,12 @@ struct Prepared {
 /// The machine has ended, its namespaces cannot be entered, or the program cannot be executed.
 pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
     let leader = Leader::of(state)?;
+    if let Some(dir) = cgroup::frozen(state.leader_pid) {
+        return Err(Error::Frozen {
+            name: state.spec.name.clone(),
+            dir,
+        });
+    }
     let namespaces = match state.spec.hand_over {
         None => leader.namespaces(namespaces_of(state))?,
         Some(_) => leader.foreign_namespaces()?,
@@ -132,8 +135,10 @@ pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
         master: None,
     };
     match follow(&ours, &mut joined) {
-        Err(Errno::TIMEDOUT) => {
+        Err((_, Errno::TIMEDOUT)) => {
             let _ = rustix::process::kill_process(pid, Signal::KILL);
+            // Else it would die only when its cgroup thaws.
+            cgroup::rescue(pid);
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
             Err(Error::Supervisor(format!(
                 "{} lets no process in: its cgroup may be frozen",
@@ -141,7 +146,14 @@ pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
             )))
         }
         Ok(()) => Ok(joined),
-        Err(errno) => {
+        Err((AT_TERMINAL, errno)) => {
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            Err(Error::NoTerminal {
+                name: state.spec.name.clone(),
+                errno,
+            })
+        }
+        Err((_, errno)) => {
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
             let program = join
                 .program
@@ -203,25 +215,31 @@ fn prepare(state: &RuntimeState, leader: &Leader, join: &Join) -> Result<Prepare
     })
 }
 
+/// Steps of a join that failed, as reported: namespaces, a process in them, a terminal, the rest.
+const AT_NAMESPACES: usize = 0;
+const AT_PROCESS: usize = 1;
+const AT_TERMINAL: usize = 2;
+const AT_PROGRAM: usize = 3;
+
 /// Reads the reports until the program runs.
-fn follow(socket: &OwnedFd, joined: &mut Joined) -> std::result::Result<(), Errno> {
+fn follow(socket: &OwnedFd, joined: &mut Joined) -> std::result::Result<(), (usize, Errno)> {
+    let failed = |step, errno| Err((step, Errno::from_raw_os_error(errno)));
     loop {
         let mut bytes = [0u8; 16];
         if !crate::start::readable(socket, Some(ENTRY_TIME)).unwrap_or(false) {
-            return Err(Errno::TIMEDOUT);
+            return Err((AT_NAMESPACES, Errno::TIMEDOUT));
         }
         let (length, mut fds) =
-            crate::launch::receive(socket, &mut bytes).map_err(|_| Errno::IO)?;
+            crate::launch::receive(socket, &mut bytes).map_err(|_| (AT_PROGRAM, Errno::IO))?;
         if length == 0 {
             return Ok(());
         }
         match Report::decode(&bytes[..length]) {
             Some(Report::Terminal) => joined.master = fds.pop(),
             Some(Report::Warning { .. }) => {}
-            Some(Report::Failed { errno, .. } | Report::NoExec { errno }) => {
-                return Err(Errno::from_raw_os_error(errno));
-            }
-            None => return Err(Errno::PROTO),
+            Some(Report::Failed { step, errno }) => return failed(step, errno),
+            Some(Report::NoExec { errno }) => return failed(AT_PROGRAM, errno),
+            None => return Err((AT_PROGRAM, Errno::PROTO)),
         }
     }
 }
@@ -255,18 +273,18 @@ fn middle(join: &Join, prepared: &Prepared, namespaces: &[OwnedFd], socket: &Own
     let _ = repot_sys::cloexec_from(3);
     // Listed here: the machine's /proc, if it has one, does not know this process, and is the machine's to fill.
     let entered = repot_sys::open_descriptors(0)
-        .map_err(|error| (0, error.errno))
+        .map_err(|error| (AT_NAMESPACES, error.errno))
         .and_then(|opened| {
             for namespace in namespaces {
                 rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
-                    .map_err(|errno| (0, errno))?;
+                    .map_err(|errno| (AT_NAMESPACES, errno))?;
             }
             Ok(opened)
         });
     // The change of user namespace may have cleared it (prctl(2)).
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let child = entered.and_then(|opened| {
-        let cloned = clone_process(Namespaces::NONE).map_err(|error| (1, error.errno))?;
+        let cloned = clone_process(Namespaces::NONE).map_err(|error| (AT_PROCESS, error.errno))?;
         Ok((opened, cloned))
     });
     match child {
@@ -339,7 +357,17 @@ fn settle(join: &Join, prepared: &Prepared, socket: &OwnedFd) -> std::result::Re
     match &join.stdio {
         JoinStdio::Files(stdio) => stdio.install()?,
         JoinStdio::Pty { stderr, .. } => {
-            control(&new_pty(socket, prepared.tty.as_deref())?)?;
+            let pty = new_pty(socket, prepared.tty.as_deref()).inspect_err(|errno| {
+                let errno = errno.raw_os_error();
+                report(
+                    socket,
+                    Report::Failed {
+                        step: AT_TERMINAL,
+                        errno,
+                    },
+                );
+            });
+            control(&pty?)?;
             if let Some(stderr) = stderr {
                 rustix::stdio::dup2_stderr(stderr)?;
             }
@@ -384,51 +412,6 @@ fn enter(dir: &CStr) -> std::result::Result<(), Errno> {
             Err(Errno::XDEV)
         }
     }
-}
-
-/// A pty from the machine's devpts as it is now: the init may have mounted another over the one that it was started with.
-/// Its master goes to the caller.
-fn new_pty(socket: &OwnedFd, tty: Option<&CStr>) -> std::result::Result<OwnedFd, Errno> {
-    let master = open_terminal(c"/dev/pts/ptmx").or_else(|_| open_terminal(c"/dev/ptmx"))?;
-    rustix::pty::unlockpt(&master)?;
-    let pts = rustix::pty::ptsname(&master, Vec::new())?;
-    // Opened by the name that the login program is to see: it asks the kernel how its standard input was opened.
-    let slave = match tty.map(|tty| name_terminal(&pts, tty).and_then(|()| open_terminal(tty))) {
-        Some(Ok(slave)) => slave,
-        None | Some(Err(_)) => open_terminal(&pts)?,
-    };
-    let fds = [master.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&fds));
-    rustix::net::sendmsg(
-        socket,
-        &[IoSlice::new(&Report::Terminal.encode())],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
-    Ok(slave)
-}
-
-/// Gives a pty a second name. A terminal of that name is covered for the time.
-fn name_terminal(pts: &CStr, tty: &CStr) -> std::result::Result<(), Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    match rustix::fs::open(tty, flags, Mode::from_raw_mode(0o600)) {
-        Ok(_) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno),
-    }
-    rustix::mount::mount_bind(pts, tty)
-}
-
-/// Opens a device of the machine that claims to be a terminal; anything else is not waited for (NONBLOCK) and refused.
-fn open_terminal(path: &CStr) -> std::result::Result<OwnedFd, Errno> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty())?;
-    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::CharacterDevice {
-        return Err(Errno::NOTTY);
-    }
-    rustix::io::ioctl_fionbio(&file, false)?;
-    Ok(file)
 }
 
 /// Takes the console, which is this process' standard input, away from whatever session has it.

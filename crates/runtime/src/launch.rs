@@ -184,10 +184,7 @@ fn clone_for(
 }
 
 /// Makes the child, in its cgroup where the kernel can do that. `true`: it could.
-fn clone_in(
-    namespaces: Namespaces,
-    entrances: &Entrances,
-) -> repot_sys::Result<(Cloned, bool)> {
+fn clone_in(namespaces: Namespaces, entrances: &Entrances) -> repot_sys::Result<(Cloned, bool)> {
     if let Some(dir) = &entrances.birthplace
         && let Ok(cloned) = clone_process_into(namespaces, dir.as_fd())
     {

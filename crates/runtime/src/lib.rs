@@ -24,6 +24,7 @@ mod nesting;
 pub mod plan;
 pub mod policy;
 mod protocol;
+mod pty;
 pub mod registry;
 pub mod rootless;
 mod screen;

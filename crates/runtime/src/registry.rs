@@ -273,6 +273,7 @@ fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
         && let Some(leader) = Leader::of_process(header.leader_pid, header.leader_start)
     {
         let _ = leader.send(Signal::KILL);
+        thaw(dirs, name);
     }
     cgroup::remove_everywhere(&format!("{}/{name}", cgroup_folder(dirs)))?;
     let dir = dirs.running(name);
@@ -291,6 +292,17 @@ fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
     }
     forget_ephemeral(dirs, name);
     handed_over::remove_run_dir(&dir)
+}
+
+/// Lets a machine that was killed die, if somebody has frozen it.
+pub(crate) fn thaw(dirs: &Dirs, name: &MachineName) {
+    cgroup::thaw(&format!("{}/{name}", cgroup_folder(dirs)));
+    let state = dirs.running(name).join("state.json");
+    if let Ok(Some(state)) = read_json::<RuntimeState>(&state, STATE_VERSION)
+        && let Some(path) = &state.spec.cgroup.path
+    {
+        cgroup::thaw(path);
+    }
 }
 
 /// Removes cgroups of that path that an earlier machine left.

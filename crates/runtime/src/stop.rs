@@ -1,5 +1,6 @@
 //! Stopping and restarting: asks an init in its own way, waits, and kills only what does not listen.
 
+use crate::cgroup;
 use crate::dirs::Dirs;
 use crate::end;
 use crate::error::{At, Error, Result};
@@ -36,7 +37,7 @@ pub enum Stopped {
 /// The machine does not run, or does not even end when it is killed.
 pub fn power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Result<Stopped> {
     if let Some(header) = registry::foreign(dirs, name) {
-        return end::power_off(name, &header, timeout);
+        return end::power_off(dirs, name, &header, timeout);
     }
     match ask_to_power_off(dirs, name, timeout) {
         Err(Error::SupervisorGone) => {
@@ -52,7 +53,7 @@ pub fn power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> 
 fn ask_to_power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Result<Stopped> {
     let state = registry::running(dirs, name).ok_or_else(|| registry::not_running(dirs, name))?;
     let Some(needs) = &state.spec.needs else {
-        return kill_stub(&state);
+        return kill_stub(dirs, &state);
     };
     let connection = Connection::open(dirs, name)?;
     connection.announce_stop(false)?;
@@ -75,7 +76,9 @@ fn ask_to_power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) 
         ),
         Err(why) => why,
     };
+    let why = why_not(&state, why);
     send(&state, Signal::KILL)?;
+    registry::thaw(dirs, name);
     match connection.wait_end(Some(Duration::from_secs(30)))? {
         Waited::Ended(_) => Ok(Stopped::Killed { why }),
         Waited::Ready(_) | Waited::TimedOut => Err(Error::Supervisor(format!(
@@ -112,7 +115,9 @@ pub fn reboot(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Res
         ),
         Err(why) => why,
     };
+    let why = why_not(&state, why);
     send(&state, Signal::KILL)?;
+    registry::thaw(dirs, name);
     connection.wait_reboot(Some(Duration::from_secs(30)))?;
     Ok(Stopped::Killed { why })
 }
@@ -125,14 +130,14 @@ pub fn reboot(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) -> Res
 pub fn kill(dirs: &Dirs, name: &MachineName, signal: Signal) -> Result<()> {
     let header = registry::supervised(dirs, name).ok_or_else(|| Error::NotRunning(name.clone()))?;
     if signal != Signal::KILL {
-        return end::signal(name, &header, signal);
+        return end::signal(dirs, name, &header, signal);
     }
     // Else a reboot that another command has asked for would follow. One that says nothing is killed all the same.
     let connection = Connection::open(dirs, name);
     if let Ok(connection) = &connection {
         let _ = connection.announce_stop(false);
     }
-    end::signal(name, &header, signal)?;
+    end::signal(dirs, name, &header, signal)?;
     clean_up(dirs, name)
 }
 
@@ -145,17 +150,26 @@ fn clean_up(dirs: &Dirs, name: &MachineName) -> Result<()> {
     }
 }
 
+/// Why an init did not do what it was asked for, if more than that can be seen.
+fn why_not(state: &RuntimeState, why: String) -> String {
+    match cgroup::frozen(state.leader_pid) {
+        Some(dir) => format!("{why}, since its cgroup {} is frozen", dir.display()),
+        None => why,
+    }
+}
+
 /// Sends a signal to a machine's PID 1.
 fn send(state: &RuntimeState, signal: Signal) -> Result<()> {
     Leader::of(state)?.send(signal)
 }
 
 /// A machine in shell mode: its stub passes SIGTERM on, but its command may not listen.
-fn kill_stub(state: &RuntimeState) -> Result<Stopped> {
+fn kill_stub(dirs: &Dirs, state: &RuntimeState) -> Result<Stopped> {
     let leader = Leader::of(state)?;
     leader.send(Signal::TERM)?;
     if !leader.wait_end(Duration::from_secs(5)) {
         leader.send(Signal::KILL)?;
+        registry::thaw(dirs, &state.spec.name);
         leader.wait_end(Duration::from_secs(30));
         return Ok(Stopped::Killed {
             why: "its command did not end within 5 s of SIGTERM".into(),

@@ -5,6 +5,7 @@
 //! hierarchy `systemd` on a v2 host) is mounted privately, reachable through a descriptor only.
 
 mod delegation;
+mod freezer;
 mod hierarchies;
 mod limits;
 mod oom;
@@ -13,6 +14,7 @@ mod usage;
 
 pub use delegation::delegation_hint;
 pub(crate) use delegation::writable_place;
+pub(crate) use freezer::{frozen, rescue, thaw};
 pub(crate) use hierarchies::{children, procs_files_of, unescape};
 pub use limits::{check_limits, default_limits};
 pub(crate) use oom::OomEvents;

@@ -1,5 +1,6 @@
 //! The end of cgroups: kills what is left in them and removes them.
 
+use super::freezer::thaw_below;
 use super::hierarchies::mounted;
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -54,5 +55,6 @@ fn remove_once(dir: &Path) -> bool {
     {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
+    thaw_below(dir);
     std::fs::remove_dir(dir).is_ok() || !dir.exists()
 }

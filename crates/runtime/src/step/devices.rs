@@ -82,12 +82,13 @@ pub(super) fn steps(spec: &BootSpec, steps: &mut Vec<Step>) -> Result<()> {
         at: (*at).into(),
     }));
     steps.push(dir(c"dev/pts", 0o755));
-    // gid 5 is "tty" in every distribution that has static IDs; grantpt(3) of old C libraries looks for it.
+    // gid 5 is "tty" in every distribution that has static IDs; grantpt(3) of old C libraries looks for it. All machines of a host share kernel.pty.max,
+    // 4096: as in LXC (lxc.pty.max) none may take them all.
     steps.push(mount(
         c"devpts",
         c"dev/pts",
         plain,
-        c"newinstance,ptmxmode=0666,mode=0620,gid=5",
+        c"newinstance,ptmxmode=0666,mode=0620,gid=5,max=1024",
         false,
     ));
     steps.push(dir(c"dev/shm", 0o1777));

@@ -30,6 +30,7 @@ impl Supervisor<'_> {
     pub(super) fn kill_child(&self) {
         let _ =
             repot_sys::send_signal(&self.machine.pidfd, self.machine.pid, Signal::KILL.as_raw());
+        registry::thaw(self.dirs, &self.spec.name);
     }
 
     pub(super) fn reap(&mut self) {

@@ -1,8 +1,7 @@
 //! The supervisor: one small process per machine, the parent of its PID 1.
 //!
 //! It holds the console and idle terminals, keeps the log, sees readiness, shows the console to clients, restarts the
-//! machine when it reboots, and removes everything when it ends. It draws no conclusions about distributions: all of
-//! that is in the boot spec.
+//! machine when it reboots, and removes everything when it ends. All about the distribution is in the boot spec.
 
 mod clients;
 mod clock;
@@ -13,6 +12,7 @@ mod log;
 mod oom;
 mod prompt;
 mod readiness;
+mod state;
 
 use crate::cgroup::MachineCgroups;
 use crate::dirs::Dirs;
@@ -39,6 +39,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::termios::Winsize;
+use state::{STATE, keep_spare};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -171,7 +172,7 @@ impl<'a> Supervisor<'a> {
             spec: spec.clone(),
         };
         // Written before anything is started: after a crash, the next command knows what to look for.
-        registry::write_json(&dir.join("state.json"), &state)?;
+        registry::write_json(&dir.join(STATE), &state)?;
         if let Some(path) = &spec.cgroup.path {
             registry::cgroup_leftovers(path)?;
         }
@@ -186,7 +187,8 @@ impl<'a> Supervisor<'a> {
         });
         let (cgroups, mut machine) = started?;
         note_leader(&mut state, &launcher, &machine);
-        registry::write_json(&dir.join("state.json"), &state)?;
+        registry::write_json(&dir.join(STATE), &state)?;
+        keep_spare(&dir);
         let booted = Instant::now();
         let consoles = console::take(&mut machine, &spec, None);
         Ok(Self {
@@ -332,14 +334,6 @@ impl<'a> Supervisor<'a> {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         self.login = command.spawn().ok();
-    }
-
-    fn write_state(&self) {
-        // A full /run must not stop a machine; the state in memory stays right.
-        let _ = registry::write_json(
-            &self.dirs.running(&self.spec.name).join("state.json"),
-            &self.state,
-        );
     }
 
     /// Reads from a terminal; `false` if nothing was there.

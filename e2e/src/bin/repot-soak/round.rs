@@ -148,11 +148,13 @@ impl Rounds {
     fn settle(&self, name: &str) -> Result<()> {
         let mut row = None;
         process::until("the supervisor has said or ended", DYING, || {
-            // Before the command that is to clean up: a process that is dying still has its locks.
-            let workers = self.subject.workers(name, None)?;
+            // Before the command that is to clean up: a process that is dying still has its locks, also when it has given up its
+            // memory and so is no worker to be seen any more.
+            let is_held =
+                self.subject.is_held(name)? || !self.subject.workers(name, None)?.is_empty();
             row = self.subject.list()?.remove(name);
             let is_up = row.as_ref().is_some_and(|row| row["state"] != "stopped");
-            Ok(is_up || workers.is_empty())
+            Ok(is_up || !is_held)
         })
         .with_context(|| format!("{:?}", self.subject.workers(name, None)))?;
         if row.is_none_or(|row| row["state"] == "stopped") {

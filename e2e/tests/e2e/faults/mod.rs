@@ -1,6 +1,9 @@
 //! What goes wrong around a machine: two commands at once, killed processes, things that run out.
 
 mod exhausted;
+mod frozen;
+mod full;
 mod paste;
+mod shared;
 mod together;
 mod versions;
