@@ -1,6 +1,7 @@
 //! What the user can type: verbs and options, with the texts that help, man pages and completions are made of.
 
 mod diagnosis;
+mod mending;
 
 use crate::complete;
 use crate::limits::LimitArgs;
@@ -11,6 +12,7 @@ use repot_model::{MachineName, Signal};
 use std::path::PathBuf;
 
 pub(crate) use diagnosis::{Doctor, Explain, Try};
+pub(crate) use mending::{Fix, WishArgs};
 
 /// Boots any distribution, with any init, to its login prompt
 ///
@@ -53,6 +55,7 @@ pub(crate) enum Verb {
     Images(Images),
     Inspect(Inspect),
     Doctor(Doctor),
+    Fix(Fix),
     Explain(Explain),
     Try(Try),
     #[command(hide = true)]
@@ -64,7 +67,7 @@ impl Verb {
     /// with subordinate IDs. Entering a machine that runs does not.
     pub(crate) fn touches_trees(&self) -> bool {
         match self {
-            Self::Boot(_) | Self::Run(_) | Self::Rm(_) | Self::Import(_) => true,
+            Self::Boot(_) | Self::Run(_) | Self::Rm(_) | Self::Import(_) | Self::Fix(_) => true,
             // They tell how much room the files of a machine take.
             Self::Status(_) | Self::Top(_) => true,
             Self::Images(args) => !args.rm.is_empty(),
@@ -101,6 +104,7 @@ impl Verb {
             | Self::Images(_)
             | Self::Inspect(_)
             | Self::Doctor(_)
+            | Self::Fix(_)
             | Self::Explain(_)
             | Self::Try(_)
             | Self::Generate(_) => false,
@@ -204,6 +208,11 @@ pub(crate) struct Boot {
     pub(crate) on: Option<String>,
     #[command(flatten)]
     pub(crate) environment: Environment,
+    #[command(flatten)]
+    pub(crate) wishes: WishArgs,
+    /// Lay nothing over the tree that rules ask for: boot it as it is
+    #[arg(long, conflicts_with_all = ["root_password", "root_password_hash", "autologin"])]
+    pub(crate) no_fix: bool,
     /// Say what would be done, and why, without doing it
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -5,6 +5,7 @@ mod adapt;
 mod args;
 mod commands;
 mod complete;
+mod diff;
 mod engines;
 mod handing;
 mod limits;
@@ -99,6 +100,7 @@ fn run(verb: Verb) -> anyhow::Result<u8> {
         Verb::Images(args) => commands::images::run(&args),
         Verb::Inspect(args) => commands::inspect::run(&args),
         Verb::Doctor(args) => commands::doctor::run(&args),
+        Verb::Fix(args) => commands::fix::run(&args),
         Verb::Explain(args) => commands::explain::run(&args),
         Verb::Try(args) => commands::trial::run(&args),
         Verb::Generate(args) => commands::generate::run(&args),

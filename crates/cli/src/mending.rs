@@ -2,16 +2,34 @@
 //!
 //! `boot` lays the edits over the tree, `fix` writes them into it; both get them here.
 
+use crate::args::WishArgs;
 use crate::output;
+use crate::password::{self, Secret};
+use anyhow::bail;
 use repot_doctor::rules::{Diagnosis, Wishes};
 use repot_model::{Edit, Facts, Finding, Offers, Remedy, RuleId};
 use repot_rootfs::RootRead;
+
+/// What the user has asked for. The password is asked for here, if it is to be.
+pub(crate) fn wishes(args: &WishArgs) -> anyhow::Result<Wishes> {
+    let hash = match (&args.root_password, &args.root_password_hash) {
+        (Some(_), _) => Some(password::sha512_crypt(password::ask()?.expose())?),
+        (None, Some(hash)) if hash.expose().contains([':', '\n', '\r']) => {
+            bail!("--root-password-hash: that is no hash of a password")
+        }
+        (None, hash) => hash.clone(),
+    };
+    Ok(Wishes {
+        root_password_hash: hash.as_ref().map(Secret::expose).map(str::to_owned),
+        autologin: args.autologin,
+    })
+}
 
 /// What is to be mended, and for which engine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mending {
     /// `None`: nothing is.
-    offers: Option<Offers>,
+    pub(crate) offers: Option<Offers>,
     /// What else the user asked for.
     pub(crate) wishes: Wishes,
     /// Only these rules, if there are any; what these can do on request counts as asked for.

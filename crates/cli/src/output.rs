@@ -30,6 +30,12 @@ pub(crate) fn note(note: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr().lock(), "{}", harmless(note.as_ref()));
 }
 
+/// Prints a question to standard error, where the answer is typed behind it.
+pub(crate) fn ask(question: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = write!(out, "{question}").and_then(|()| out.flush());
+}
+
 /// Prints a document as JSON.
 pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
     line(serde_json::to_string_pretty(value)?);
@@ -67,7 +73,7 @@ fn printable(cause: impl ToString) -> String {
 }
 
 /// Texts may quote names from a tree: nothing in them may drive the terminal.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c.is_control() && !matches!(c, '\n' | '\r' | '\t') {

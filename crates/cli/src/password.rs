@@ -1,8 +1,11 @@
 //! Passwords and their hashes: made, hidden from every log, and handed on.
 
-use anyhow::{Context, anyhow};
+use crate::output;
+use anyhow::{Context, anyhow, bail};
+use rustix::termios::{self, LocalModes, OptionalActions};
 use sha_crypt::{Algorithm, CustomizedPasswordHasher, Params, ShaCrypt};
 use std::fmt;
+use std::io::{BufRead, IsTerminal};
 
 /// A password or its hash. It does not show itself.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,6 +36,56 @@ pub(crate) fn random() -> anyhow::Result<Secret> {
     Ok(Secret(
         bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
     ))
+}
+
+/// A password from standard input: its first line; from a terminal asked for twice, without showing it.
+pub(crate) fn ask() -> anyhow::Result<Secret> {
+    let input = std::io::stdin();
+    let first = if input.is_terminal() {
+        let first = prompt("New password for root: ")?;
+        if prompt("Once more: ")? != first {
+            bail!("the two passwords are not the same");
+        }
+        first
+    } else {
+        line()?
+    };
+    if first.0.is_empty() {
+        bail!("an empty password was given");
+    }
+    Ok(first)
+}
+
+fn line() -> anyhow::Result<Secret> {
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("reading the password")?;
+    line.truncate(line.trim_end_matches(['\n', '\r']).len());
+    Ok(Secret(line))
+}
+
+fn prompt(text: &str) -> anyhow::Result<Secret> {
+    let input = std::io::stdin();
+    let before = termios::tcgetattr(&input).context("setting up the terminal")?;
+    let mut quiet = before.clone();
+    // Keys that would end us must not leave the terminal so.
+    quiet
+        .local_modes
+        .remove(LocalModes::ECHO | LocalModes::ISIG);
+    termios::tcsetattr(&input, OptionalActions::Flush, &quiet)
+        .context("setting up the terminal")?;
+    output::ask(text);
+    let answer = line();
+    termios::tcsetattr(&input, OptionalActions::Flush, &before)
+        .context("setting up the terminal")?;
+    output::note("");
+    let answer = answer?;
+    if answer.0.contains(['\x03', '\x1c']) {
+        bail!("no password was given");
+    }
+    Ok(answer)
 }
 
 /// Its hash as crypt(5) has it: SHA-512, which every libc that is still in use knows (glibc since 2.7, musl, uClibc, busybox).

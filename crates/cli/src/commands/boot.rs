@@ -3,7 +3,7 @@
 use crate::args::{Boot, NetworkArg, UserNamespace};
 use crate::commands::doctor;
 use crate::machines::{self, Mapping, Purpose, Start};
-use crate::mending::Mending;
+use crate::mending::{self, Mending};
 use crate::{exit, handing, output, policy, sources};
 use anyhow::{anyhow, bail};
 use repot_engines::{Host, native_offers};
@@ -37,10 +37,28 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     machines::check_arch(&facts)?;
     let payload = payload(&mut args, &facts, &tree.source)?;
     let elsewhere = handing::choose(args.on.as_deref(), record, candidate.is_new)?;
-    let mending = Mending::new(match &elsewhere {
-        Some(elsewhere) => elsewhere.offers.clone(),
-        None => native_offers(&Host::look(), args.environment.network == NetworkArg::Host),
-    });
+    let mending = match (&elsewhere, args.no_fix) {
+        (_, true) => Mending::nothing(),
+        (Some(elsewhere), false) => Mending::new(elsewhere.offers.clone()),
+        (None, false) => Mending::new(native_offers(
+            &Host::look(),
+            args.environment.network == NetworkArg::Host,
+        )),
+    };
+    let asks = args.wishes.autologin
+        || args.wishes.root_password.is_some()
+        || args.wishes.root_password_hash.is_some();
+    if asks && args.writes.in_place {
+        return Err(anyhow!(
+            "--in-place lays nothing over the tree, so it cannot give root a password or log it in"
+        ))
+        .hint("`repot fix` with the same options writes it into the tree first")
+        .map_err(Into::into);
+    }
+    let mending = Mending {
+        wishes: mending::wishes(&args.wishes)?,
+        ..mending
+    };
     let make_start = |payload| Start {
         dirs: &dirs,
         record,

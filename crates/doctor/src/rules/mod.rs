@@ -63,12 +63,23 @@ pub struct RuleMeta {
 }
 
 /// What the user has asked for besides a boot: some edits are made only then.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Wishes {
     /// A password for root, as crypt(5) writes it.
     pub root_password_hash: Option<String>,
     /// Whether root is logged in on the console without being asked.
     pub autologin: bool,
+}
+
+impl std::fmt::Debug for Wishes {
+    /// Without the hash.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hash = self.root_password_hash.as_ref().map(|_| "...");
+        f.debug_struct("Wishes")
+            .field("root_password_hash", &hash)
+            .field("autologin", &self.autologin)
+            .finish()
+    }
 }
 
 /// What a rule looks at.
