@@ -1,5 +1,6 @@
 //! What the user can type: verbs and options, with the texts that help, man pages and completions are made of.
 
+mod by_hand;
 mod diagnosis;
 mod mending;
 
@@ -11,6 +12,7 @@ use clap_complete::engine::ArgValueCompleter;
 use repot_model::{MachineName, Signal};
 use std::path::PathBuf;
 
+pub(crate) use by_hand::ByHand;
 pub(crate) use diagnosis::{Doctor, Explain, Try};
 pub(crate) use mending::{Fix, WishArgs};
 
@@ -58,6 +60,8 @@ pub(crate) enum Verb {
     Fix(Fix),
     Explain(Explain),
     Try(Try),
+    #[command(name = "command")]
+    ByHand(ByHand),
     #[command(hide = true)]
     Generate(Generate),
 }
@@ -79,6 +83,7 @@ impl Verb {
                 .is_some_and(|source| !std::path::Path::new(source).is_dir()),
             Self::Explain(_) => false,
             // Each trial is a command of its own, which sees to that.
+            Self::ByHand(args) => !std::path::Path::new(&args.source).is_dir(),
             Self::Try(args) => !std::path::Path::new(&args.source).is_dir(),
             Self::Attach(_) | Self::Login(_) | Self::Shell(_) | Self::Exec(_) => false,
             Self::List(_) | Self::Logs(_) | Self::Generate(_) => false,
@@ -107,6 +112,7 @@ impl Verb {
             | Self::Fix(_)
             | Self::Explain(_)
             | Self::Try(_)
+            | Self::ByHand(_)
             | Self::Generate(_) => false,
         }
     }

@@ -26,6 +26,19 @@ pub(crate) fn parser() -> PossibleValuesParser {
     PossibleValuesParser::new(names())
 }
 
+/// For options that take one of them but the native one.
+pub(crate) fn other_parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(ENGINES.iter().map(|engine| engine.id()))
+}
+
+/// The engine of that name, which is not the native one.
+pub(crate) fn other(name: &str) -> anyhow::Result<&'static dyn Engine> {
+    match Chosen::named(name)? {
+        Chosen::Other(engine) => Ok(engine),
+        Chosen::Native => Err(anyhow!("repot's own runtime takes no commands by hand")),
+    }
+}
+
 /// For options that take one of them, or `all`.
 pub(crate) fn parser_or_all() -> PossibleValuesParser {
     PossibleValuesParser::new(std::iter::once("all").chain(names()))

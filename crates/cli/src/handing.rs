@@ -24,7 +24,7 @@ use std::time::Duration;
 pub(crate) struct Elsewhere {
     engine: &'static dyn Engine,
     host: Host,
-    found: Discovery,
+    pub(crate) found: Discovery,
     pub(crate) offers: Offers,
 }
 
@@ -66,10 +66,9 @@ pub(crate) fn engine_of(record: &MachineRecord) -> &str {
 
 impl Elsewhere {
     fn new(engine: &'static dyn Engine) -> anyhow::Result<Self> {
-        let host = Host::look();
-        let found = engine.discover(&host);
+        let elsewhere = Self::imagined(engine);
         let id = engine.id();
-        match &found.state {
+        match &elsewhere.found.state {
             Usable::Yes => {}
             Usable::Missing { hint } => {
                 return Err(anyhow!("{id} is not installed here"))
@@ -82,13 +81,20 @@ impl Elsewhere {
                     .map_err(Into::into);
             }
         }
+        Ok(elsewhere)
+    }
+
+    /// The same for an engine that need not be here: to say what would be done.
+    pub(crate) fn imagined(engine: &'static dyn Engine) -> Self {
+        let host = Host::look();
+        let found = engine.discover(&host);
         let offers = engine.offers(&host, &found);
-        Ok(Self {
+        Self {
             engine,
             host,
             found,
             offers,
-        })
+        }
     }
 }
 

@@ -102,6 +102,7 @@ fn run(verb: Verb) -> anyhow::Result<u8> {
         Verb::Doctor(args) => commands::doctor::run(&args),
         Verb::Fix(args) => commands::fix::run(&args),
         Verb::Explain(args) => commands::explain::run(&args),
+        Verb::ByHand(args) => commands::command::run(&args),
         Verb::Try(args) => commands::trial::run(&args),
         Verb::Generate(args) => commands::generate::run(&args),
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod boot;
+pub(crate) mod command;
 pub(crate) mod doctor;
 pub(crate) mod doctor_host;
 pub(crate) mod exec;
