@@ -91,7 +91,7 @@ impl InitSystem for Busybox {
                     return Ok(vec![edit::write(
                         setup.tree,
                         "/etc/inittab",
-                        WITHOUT_TERMINALS,
+                        &without_terminals(setup),
                         "what busybox does without the file, but for the terminals",
                     )]);
                 }
@@ -132,9 +132,20 @@ impl InitSystem for Busybox {
     }
 }
 
-/// busybox' defaults (init/init.c, `parse_inittab`) without tty2 to tty4.
-const WITHOUT_TERMINALS: &str = "::sysinit:/etc/init.d/rcS\n::askfirst:-/bin/sh\n::ctrlaltdel:/sbin/reboot\n\
-    ::shutdown:/sbin/swapoff -a\n::shutdown:/bin/umount -a -r\n::restart:/sbin/init\n";
+/// busybox' defaults (init/init.c, `parse_inittab`) without tty2 to tty4, and with a login on the console where the tree has
+/// the programs: what stands in a file now is no emergency any more.
+fn without_terminals(setup: &Setup<'_>) -> String {
+    let login = &setup.facts.login;
+    let getty = login.gettys.iter().find(|path| path.ends_with("/getty"));
+    let console = match (getty, &login.login) {
+        (Some(getty), Some(_)) => format!("::respawn:{getty} -L 0 console vt100"),
+        (None, _) | (_, None) => "::askfirst:-/bin/sh".to_owned(),
+    };
+    format!(
+        "::sysinit:/etc/init.d/rcS\n{console}\n::ctrlaltdel:/sbin/reboot\n\
+         ::shutdown:/sbin/swapoff -a\n::shutdown:/bin/umount -a -r\n::restart:/sbin/init\n"
+    )
+}
 
 /// Whether a terminal is served because there is no inittab, in a busybox that would read one.
 fn is_default(setup: &Setup<'_>, getty: &repot_model::Getty) -> bool {
