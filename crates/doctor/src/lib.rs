@@ -23,6 +23,8 @@ mod mending;
 mod packages;
 mod reading;
 pub mod rules;
+#[cfg(test)]
+mod together;
 mod view;
 
 pub use candidate::Candidate;

@@ -12,20 +12,25 @@ mod console_silent;
 mod container_services;
 mod container_variable;
 mod default_target;
+mod device_nodes;
 mod first_boot;
+mod foreign_mounts;
 mod fstab_devices;
 mod hash_kind;
 mod host_names;
 mod init_place;
 mod locale;
 mod login_program;
+mod machine_id;
 mod missing_terminals;
 mod mount_points;
+mod mtab;
 mod network_devices;
 mod no_init;
 mod no_reboot_call;
 mod nologin_file;
 mod os_release;
+mod owners;
 mod pam_include;
 mod pam_limits;
 mod pam_loginuid;
@@ -37,6 +42,8 @@ mod root_missing;
 mod root_password;
 mod root_shell;
 mod securetty;
+mod selinux;
+mod set_uid;
 mod shared_terminal;
 mod stop_signal;
 mod top_links;
@@ -112,12 +119,19 @@ pub trait Rule: Sync + std::fmt::Debug {
 /// All rules, in the order in which they run.
 pub static RULES: &[&dyn Rule] = &[
     &os_release::OsRelease,
+    &owners::Owners,
+    &foreign_mounts::ForeignMounts,
+    &device_nodes::DeviceNodes,
     &top_links::TopLinks,
     &usr::Usr,
     &mount_points::MountPoints,
     &no_init::NoInit,
     &architecture::Architecture,
     &init_place::InitPlace,
+    &machine_id::MachineId,
+    &mtab::Mtab,
+    &selinux::SeLinux,
+    &set_uid::SetUid,
     &login_program::LoginProgram,
     &pam_include::PamInclude,
     &pam_module::PamModule,
