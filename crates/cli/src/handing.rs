@@ -11,8 +11,8 @@ use repot_model::{
     Arch, BootSpec, Delivery, Facts, GettyKind, HandOver, HintExt, ImageFormat, MachineRecord,
     Needs, Offers, Overlay, Policy, StopAction,
 };
-use repot_runtime::plan::{EngineRequest, Payload, engine_env, plan_for_engine};
-use repot_runtime::{Dirs, run_command};
+use repot_runtime::plan::{EngineRequest, Payload, cgroup_wish, engine_env, plan_for_engine};
+use repot_runtime::{Dirs, registry, run_command};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -165,6 +165,8 @@ pub(crate) fn spec(
         tmpfs: tmpfs.clone(),
         limits: asked,
         terminals: terminals(facts),
+        cgroup: registry::cgroup_path(dirs, &record.name, cgroup_wish(Some(needs)).0),
+        power_off_program: power_off_program(needs),
         dir: dirs.machine(&record.name),
         run: dirs.running(&record.name),
     };
@@ -228,6 +230,18 @@ fn power_off_signal(needs: &Needs) -> Option<repot_model::Signal> {
         .find_map(|request| match request {
             StopAction::Signal { signal } => Some(*signal),
             StopAction::Run { .. } | StopAction::Touch { .. } => None,
+        })
+}
+
+/// The program that powers off, if there is one.
+fn power_off_program(needs: &Needs) -> Option<Vec<String>> {
+    needs
+        .power_off
+        .requests
+        .iter()
+        .find_map(|request| match request {
+            StopAction::Run { argv } => Some(argv.clone()),
+            StopAction::Signal { .. } | StopAction::Touch { .. } => None,
         })
 }
 

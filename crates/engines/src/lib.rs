@@ -125,6 +125,11 @@ pub struct Launch {
     pub limits: Limits,
     /// Names of terminals that the tree's gettys listen on.
     pub terminals: Vec<String>,
+    /// repot's own place for the machine in each of the host's cgroup hierarchies, relative to its root: for an engine that can
+    /// be told where to make its cgroups. `None`: there is none that may be written to.
+    pub cgroup: Option<String>,
+    /// The program in the tree that powers off, with its arguments, if the init has one.
+    pub power_off_program: Option<Vec<String>>,
     /// The machine's directory on disk, for files that the engine wants.
     pub dir: PathBuf,
     /// The machine's run-time directory.
@@ -201,6 +206,8 @@ mod tests {
                 io_weight: None,
             },
             terminals: vec!["tty1".into(), "tty8".into(), "ttyS0".into()],
+            cgroup: Some("repot/web".into()),
+            power_off_program: Some(vec!["/sbin/poweroff".into(), "-f".into()]),
             dir: "/var/lib/repot/machines/web".into(),
             run: "/run/repot/web".into(),
         }

@@ -130,12 +130,16 @@ impl Engine for Lxc {
             ("a shell".to_owned(), tool("lxc-attach").arg("--clear-env")),
             ("how it is".to_owned(), tool("lxc-info")),
         ];
-        let stop = match launch.power_off {
-            Some(_) => tool("lxc-stop")
+        let stop = match (launch.power_off, &launch.power_off_program) {
+            // No signal asks this init, and what LXC would send by itself is taken for another wish, or for none.
+            (None, Some(argv)) => argv.iter().fold(
+                tool("lxc-attach").arg("--clear-env").arg("--"),
+                |command, word| command.arg(word),
+            ),
+            (None, None) => tool("lxc-stop").arg("-k"),
+            (Some(_), _) => tool("lxc-stop")
                 .arg("-t")
                 .arg(launch.patience_s.to_string()),
-            // No signal asks this init, and what LXC would send by itself is taken for another wish, or for none.
-            None => tool("lxc-attach").arg("--").arg("poweroff"),
         };
         by_hand.push(("stop".to_owned(), stop));
         Ok(HandOver {
@@ -161,7 +165,8 @@ impl Engine for Lxc {
             leader: LeaderProbe::Descendant,
             restarts_itself: true,
             reboot_status: None,
-            stays_in_cgroup: false,
+            // By the lines of the configuration.
+            stays_in_cgroup: launch.cgroup.is_some(),
             kill: vec![tool("lxc-stop").arg("-k")],
             remove: Vec::new(),
             by_hand,
@@ -244,11 +249,13 @@ lxc.mount.entry = tmpfs dev/shm tmpfs rw,nosuid,nodev,mode=1777,create=dir 0 0
 lxc.mount.entry = tmpfs scratch tmpfs size=1m,create=dir 0 0
 lxc.mount.entry = /proc mnt none bind,ro,create=dir 0 0
 lxc.signal.halt = SIGRTMIN+4
+lxc.cgroup.dir.container = repot/web/payload
+lxc.cgroup.dir.monitor = repot/web/monitor
+lxc.cgroup.dir.monitor.pivot = repot/web/pivot
 lxc.cgroup.devices.deny = a
 {devices}lxc.cgroup.memory.limit_in_bytes = 67108864
 lxc.cgroup.cpu.cfs_period_us = 100000
 lxc.cgroup.cpu.cfs_quota_us = 150000
-lxc.cgroup.pids.max = 100
 lxc.environment = TERM=xterm
 lxc.rootfs.path = dir:/run/repot/web/root
 lxc.seccomp.profile = /var/lib/repot/machines/web/lxc/seccomp
@@ -284,7 +291,7 @@ lxc.seccomp.profile = /var/lib/repot/machines/web/lxc/seccomp
             [CgroupVersion::V2, CgroupVersion::V1Systemd]
         );
         let none = config(&old, CgroupLayout::None).unwrap();
-        assert!(!none.contains("cgroup"), "{none}");
+        assert!(!none.contains("sys/fs/cgroup"), "{none}");
     }
 
     #[test]
@@ -322,7 +329,7 @@ lxc.seccomp.profile = /var/lib/repot/machines/web/lxc/seccomp
             .hand_over(&silent, &host(CgroupLayout::Hybrid), &found("5.0.2"))
             .unwrap();
         let (_, stop) = plan.by_hand.last().unwrap();
-        assert!(stop.to_string().ends_with("-- poweroff"), "{stop}");
+        assert!(stop.to_string().ends_with("-- /sbin/poweroff -f"), "{stop}");
         assert!(!plan.files[0].text.contains("lxc.signal"));
     }
 

@@ -77,6 +77,13 @@ impl Config {
             config.push("lxc.apparmor.profile", "generated");
             config.push("lxc.apparmor.allow_nesting", 1);
         }
+        if let Some(path) = &launch.cgroup {
+            // Where repot's limits are, and where repot cleans up: LXC itself leaves behind what is still busy when it ends.
+            config.push("lxc.cgroup.dir.container", format!("{path}/payload"));
+            config.push("lxc.cgroup.dir.monitor", format!("{path}/monitor"));
+            config.push("lxc.cgroup.dir.monitor.pivot", format!("{path}/pivot"));
+        }
+        config.devices(host.cgroups);
         config.limits(&launch.limits, host.cgroups);
         for (name, value) in &launch.env {
             // Set by LXC itself, behind these.
@@ -163,51 +170,50 @@ impl Config {
         self.mount(&source, &bind.guest_path, "none", &options);
     }
 
-    /// Limits and devices, by the names that the host's controllers have (cgroup-v2.rst; cgroup-v1/*.rst).
+    fn devices(&mut self, layout: CgroupLayout) {
+        let (deny, allow) = match layout {
+            CgroupLayout::None => return,
+            CgroupLayout::Unified => ("lxc.cgroup2.devices.deny", "lxc.cgroup2.devices.allow"),
+            CgroupLayout::Hybrid | CgroupLayout::Legacy => {
+                ("lxc.cgroup.devices.deny", "lxc.cgroup.devices.allow")
+            }
+        };
+        self.push(deny, "a");
+        for device in DEVICES {
+            self.push(allow, device);
+        }
+    }
+
+    /// The limits that were asked for, by the names that the host's controllers have (cgroup-v2.rst; cgroup-v1/*.rst), for those
+    /// who start it by hand. The supervisor keeps all of them around this.
     fn limits(&mut self, limits: &Limits, layout: CgroupLayout) {
         const PERIOD_US: u64 = 100_000;
         let quota = limits
             .cpus_milli
             .map(|milli| u64::from(milli) * PERIOD_US / 1000);
+        let pids = limits.pids.filter(|_| !limits.pids_is_default);
         match layout {
             CgroupLayout::None => {}
             CgroupLayout::Unified => {
-                self.push("lxc.cgroup2.devices.deny", "a");
-                for device in DEVICES {
-                    self.push("lxc.cgroup2.devices.allow", device);
-                }
-                if let Some(bytes) = limits.memory_bytes {
-                    self.push("lxc.cgroup2.memory.max", bytes);
-                }
-                if let Some(quota) = quota {
-                    self.push("lxc.cgroup2.cpu.max", format!("{quota} {PERIOD_US}"));
-                }
-                if let Some(pids) = limits.pids {
-                    self.push("lxc.cgroup2.pids.max", pids);
-                }
-                if let Some(weight) = limits.io_weight {
-                    self.push("lxc.cgroup2.io.weight", weight);
-                }
+                self.some("lxc.cgroup2.memory.max", limits.memory_bytes);
+                self.some(
+                    "lxc.cgroup2.cpu.max",
+                    quota.map(|quota| format!("{quota} {PERIOD_US}")),
+                );
+                self.some("lxc.cgroup2.pids.max", pids);
             }
             CgroupLayout::Hybrid | CgroupLayout::Legacy => {
-                self.push("lxc.cgroup.devices.deny", "a");
-                for device in DEVICES {
-                    self.push("lxc.cgroup.devices.allow", device);
-                }
-                if let Some(bytes) = limits.memory_bytes {
-                    self.push("lxc.cgroup.memory.limit_in_bytes", bytes);
-                }
-                if let Some(quota) = quota {
-                    self.push("lxc.cgroup.cpu.cfs_period_us", PERIOD_US);
-                    self.push("lxc.cgroup.cpu.cfs_quota_us", quota);
-                }
-                if let Some(pids) = limits.pids {
-                    self.push("lxc.cgroup.pids.max", pids);
-                }
-                if limits.io_weight.is_some() {
-                    self.refuse("a share of the disks is not kept on this host's cgroups".into());
-                }
+                self.some("lxc.cgroup.memory.limit_in_bytes", limits.memory_bytes);
+                self.some("lxc.cgroup.cpu.cfs_period_us", quota.map(|_| PERIOD_US));
+                self.some("lxc.cgroup.cpu.cfs_quota_us", quota);
+                self.some("lxc.cgroup.pids.max", pids);
             }
+        }
+    }
+
+    fn some(&mut self, key: &'static str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.push(key, value);
         }
     }
 

@@ -226,6 +226,8 @@ fn inherit_cpuset(dir: &Path) {
             let _ = std::fs::write(dir.join(file), value.trim());
         }
     }
+    // The same for what others make below, who do not expect that they have to (LXC, cgfsng.c).
+    let _ = std::fs::write(dir.join("cgroup.clone_children"), "1");
 }
 
 /// Lets the children of a v2 cgroup have its controllers (cgroups(7), "cgroup.subtree_control"). Each is tried by itself:
