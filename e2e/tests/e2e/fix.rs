@@ -194,7 +194,11 @@ fn boot_lays_a_password_over_the_tree() -> Result<()> {
         console.send_line(PASSWORD)?;
     }
     session::login(&mut console)?;
-    ensure!(!console.text().contains(PASSWORD), "the password was shown");
+    let shown = console.text();
+    ensure!(
+        !shown.contains(&format!(": {PASSWORD}")),
+        "the password was shown: {shown}"
+    );
     let hash = sandbox.exec(
         &name,
         &["sed", "-n", "s/^root:\\([^:]*\\):.*/\\1/p", "/etc/shadow"],
@@ -217,5 +221,35 @@ fn boot_lays_a_password_over_the_tree() -> Result<()> {
     sandbox.ok(&["kill", &name])?;
     console.wait_exit(LONG)?;
     sandbox.ok(&["rm", &name])?;
+    sandbox.finish()
+}
+
+/// The distribution's own package manager brings what no file can: an init, and login.
+#[test]
+fn what_is_missing_is_installed() -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let dir = copy(&sandbox, Tree::named("bookworm-noinit")?, "tree")?;
+    let tree = utf8(&dir)?;
+    let before = digest(&dir)?;
+    let dry = sandbox.expect(&["fix", &tree, "--install", "--dry-run"], 1)?;
+    ensure!(
+        dry.err()
+            .contains("apt-get install --yes --no-install-recommends systemd-sysv"),
+        "{dry}"
+    );
+    ensure!(digest(&dir)? == before, "the dry run has changed the tree");
+    let hash = ["--root-password-hash", PASSWORD_HASH];
+    let done = sandbox.expect(&[&["fix", &tree, "--install"], &hash[..]].concat(), 0)?;
+    ensure!(done.err().contains("does not take packages back"), "{done}");
+    let name = sandbox.name();
+    let mut console = sandbox.console(&["boot", &tree, "-x", "--no-fix", "--name", &name])?;
+    session::login(&mut console)?;
+    console.send_line("poweroff")?;
+    console.wait_exit(LONG)?;
+    let again = sandbox.expect(&["fix", &tree, "--install"], 0)?;
+    ensure!(
+        again.err().contains("nothing has to be installed"),
+        "{again}"
+    );
     sandbox.finish()
 }

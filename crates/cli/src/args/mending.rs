@@ -53,8 +53,13 @@ pub(crate) struct Fix {
     /// Not what these rules find
     #[arg(long, value_name = "RULE", value_delimiter = ',', value_parser = rules())]
     pub(crate) except: Vec<String>,
+    /// First have the tree's own package manager install an init, a login program or a getty, where they are missing
+    ///
+    /// It runs in a machine of the tree with the host's network, and --undo does not take back what it installed.
+    #[arg(long)]
+    pub(crate) install: bool,
     /// Put everything back as it was before the first fix
-    #[arg(long, conflicts_with_all = ["dry_run", "only", "except", "root_password", "root_password_hash", "autologin"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "only", "except", "install", "root_password", "root_password_hash", "autologin"])]
     pub(crate) undo: bool,
     /// With --undo: also what somebody else has changed since
     #[arg(long, requires = "undo")]

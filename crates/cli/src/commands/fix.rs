@@ -3,6 +3,7 @@
 use crate::args::Fix;
 use crate::diff;
 use crate::engines::Chosen;
+use crate::install::{self, Act};
 use crate::machines::{self, Purpose};
 use crate::mending::{Mending, wishes};
 use crate::{exit, output, sources};
@@ -59,6 +60,14 @@ pub(crate) fn run(args: &Fix) -> anyhow::Result<u8> {
     if args.undo {
         return run_undo(&dirs, args, &base);
     }
+    if args.install {
+        let act = if args.dry_run {
+            Act::SayOnly
+        } else {
+            Act::Really
+        };
+        install::install(&base, act)?;
+    }
     let host = Host::look();
     let chosen = Chosen::named(&args.engine)?;
     let found = chosen.discover(&host);
@@ -86,7 +95,7 @@ pub(crate) fn run(args: &Fix) -> anyhow::Result<u8> {
         .iter()
         .flat_map(|finding| finding.edits.clone())
         .collect();
-    let shown = diff::unified(&root, &edits, &secret.as_deref().as_slice());
+    let shown = diff::unified(&root, &edits, secret.as_deref().as_slice());
     let mut changed = Vec::new();
     if !args.dry_run && !edits.is_empty() {
         changed = write(&dirs, &base, &edits).hint(format!(
