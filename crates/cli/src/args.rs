@@ -212,6 +212,9 @@ pub(crate) struct Boot {
     /// Container system to boot it in; without it, repot's own, or the one that the machine was made for
     #[arg(long, value_name = "ENGINE", value_parser = crate::engines::parser())]
     pub(crate) on: Option<String>,
+    /// Start it as the container system's own documentation has it, with nothing that repot knows: for comparison
+    #[arg(long, hide = true, requires = "on")]
+    pub(crate) unaided: bool,
     #[command(flatten)]
     pub(crate) environment: Environment,
     #[command(flatten)]

@@ -26,6 +26,8 @@ pub(crate) struct Elsewhere {
     host: Host,
     pub(crate) found: Discovery,
     pub(crate) offers: Offers,
+    /// Whether it is started as its own documentation has it, without anything that repot knows.
+    pub(crate) is_unaided: bool,
 }
 
 /// The engine that a machine is to run in: the one that the user names, else the one that the machine was made for. `None`: the
@@ -94,6 +96,7 @@ impl Elsewhere {
             host,
             found,
             offers,
+            is_unaided: false,
         }
     }
 }
@@ -119,7 +122,11 @@ pub(crate) fn spec(
     };
     check(record, elsewhere)?;
     let overlay = machines::overlay(dirs, record, writes);
-    let (layers, notes) = machines::layers(&start, &overlay, make)?;
+    let (layers, notes) = if elsewhere.is_unaided {
+        Default::default()
+    } else {
+        machines::layers(&start, &overlay, make)?
+    };
     if make && let Overlay::Kept { dir } = &overlay {
         machines::make_writes(dir)?;
     }
@@ -156,7 +163,9 @@ pub(crate) fn spec(
         power_off: match overlay {
             // What the rules would add to the tree is left out.
             Overlay::InPlace => power_off_signal(needs),
-            Overlay::Kept { .. } | Overlay::Ephemeral => diagnosis.stop_signal,
+            Overlay::Kept { .. } | Overlay::Ephemeral => {
+                diagnosis.stop_signal.or_else(|| power_off_signal(needs))
+            }
         },
         patience_s: needs.power_off.patience_s,
         cgroups: needs.cgroups.clone(),
@@ -170,9 +179,14 @@ pub(crate) fn spec(
         dir: dirs.machine(&record.name),
         run: dirs.running(&record.name),
     };
-    let hand_over = elsewhere
-        .engine
-        .hand_over(&launch, &elsewhere.host, &elsewhere.found)?;
+    let (engine, host, found) = (elsewhere.engine, &elsewhere.host, &elsewhere.found);
+    let hand_over = if elsewhere.is_unaided {
+        let unaided = engine.unaided(&launch, host, found);
+        unaided
+            .with_context(|| format!("{} has no obvious command that boots a tree", engine.id()))?
+    } else {
+        engine.hand_over(&launch, host, found)?
+    };
     if matches!(hand_over.delivery, Delivery::Image { .. }) && overlay == Overlay::InPlace {
         return Err(anyhow!(
             "--in-place: {} gets an image of the tree, and writes to that",
@@ -203,6 +217,11 @@ pub(crate) fn spec(
         hand_over,
         is_served: is_added || is_served(facts, &elsewhere.offers),
     });
+    if elsewhere.is_unaided {
+        // Neither asked to stop nor given a login.
+        spec.needs = None;
+        spec.console_login = false;
+    }
     spec.decisions.extend(notes);
     Ok(spec)
 }

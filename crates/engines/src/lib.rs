@@ -48,6 +48,12 @@ pub trait Engine: Sync + std::fmt::Debug {
     /// # Errors
     /// [`Error::CannotHost`]: something that was asked for does not exist there.
     fn hand_over(&self, launch: &Launch, host: &Host, found: &Discovery) -> Result<HandOver>;
+
+    /// How its own documentation has one start a tree, with nothing that repot knows: for `repot try --before`. Pure. `None`:
+    /// there is no such command, or nobody has looked for it.
+    fn unaided(&self, _launch: &Launch, _host: &Host, _found: &Discovery) -> Option<HandOver> {
+        None
+    }
 }
 
 /// All engines but the native runtime, sorted by ID.

@@ -172,6 +172,17 @@ impl Engine for Lxc {
             by_hand,
         })
     }
+
+    fn unaided(&self, launch: &Launch, host: &Host, found: &Discovery) -> Option<HandOver> {
+        let mut plan = self.hand_over(launch, host, found).ok()?;
+        // What lxc-create writes for a root file system that is there already, with the settings that all its templates share.
+        plan.files.first_mut()?.text = format!(
+            "lxc.include = /usr/share/lxc/config/common.conf\nlxc.rootfs.path = dir:{}\nlxc.uts.name = {}\nlxc.net.0.type = empty\n",
+            launch.run.join("root").display(),
+            launch.name
+        );
+        Some(plan)
+    }
 }
 
 #[cfg(test)]

@@ -179,6 +179,24 @@ impl Engine for Nspawn {
             by_hand: Vec::new(),
         })
     }
+
+    fn unaided(&self, launch: &Launch, host: &Host, found: &Discovery) -> Option<HandOver> {
+        let plan = self.hand_over(launch, host, found).ok()?;
+        let at = launch.run.join("root");
+        let mut start = vec![
+            "systemd-nspawn".to_owned(),
+            "--boot".into(),
+            format!("--directory={}", at.display()),
+        ];
+        // Without these it does not start where there is no systemd.
+        if !host.has_systemd {
+            start.extend(["--register=no", "--keep-unit"].map(str::to_owned));
+        }
+        Some(HandOver {
+            start: CommandLine::new(start),
+            ..plan
+        })
+    }
 }
 
 /// Colons separate the parts of a bind, and a backslash escapes them (systemd-nspawn(1), `--bind=`).

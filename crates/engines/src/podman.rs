@@ -178,6 +178,16 @@ impl Engine for Podman {
             ],
         })
     }
+
+    fn unaided(&self, launch: &Launch, host: &Host, found: &Discovery) -> Option<HandOver> {
+        let mut plan = self.hand_over(launch, host, found).ok()?;
+        let name = launch.engine_name();
+        let image = format!("localhost/{name}:latest");
+        let words = ["create", "--tty", "--interactive", "--name"];
+        let create = words.into_iter().chain([&*name, &image, "/sbin/init"]);
+        *plan.setup.last_mut()? = podman(host, create);
+        Some(plan)
+    }
 }
 
 #[cfg(test)]

@@ -36,7 +36,10 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     let (root, facts) = machines::inspect(&record.base, purpose)?;
     machines::check_arch(&facts)?;
     let payload = payload(&mut args, &facts, &tree.source)?;
-    let elsewhere = handing::choose(args.on.as_deref(), record, candidate.is_new)?;
+    let mut elsewhere = handing::choose(args.on.as_deref(), record, candidate.is_new)?;
+    elsewhere
+        .iter_mut()
+        .for_each(|elsewhere| elsewhere.is_unaided = args.unaided);
     let mending = match (&elsewhere, args.no_fix) {
         (_, true) => Mending::nothing(),
         (Some(elsewhere), false) => Mending::new(elsewhere.offers.clone()),

@@ -1,6 +1,6 @@
 //! One tree in one engine, from boot to stop, by repot's own verbs and the machine's console.
 
-use super::{Outcome, Row};
+use super::{Before, Outcome, Row};
 use crate::password;
 use crate::sources::Tree;
 use anyhow::Context;
@@ -51,47 +51,12 @@ impl<'a> Cell<'a> {
     pub(super) fn fill(&self, row: &mut Row) -> anyhow::Result<()> {
         let secret = password::random()?;
         let hash = password::sha512_crypt(secret.expose())?;
-        let timeout = self.timeout.as_secs().to_string();
-        let base = self.tree.base.display().to_string();
-        let booted = self.repot(&[
-            "boot",
-            &base,
-            "--on",
-            &self.engine,
-            "--name",
-            self.name.as_str(),
-            "--ephemeral",
-            "--detach",
-            "--timeout",
-            &timeout,
-            "--root-password-hash",
-            hash.expose(),
-        ])?;
-        let state = registry::running(self.dirs, &self.name);
-        let Some(state) = state else {
-            row.result = Outcome::Failed;
-            row.note = Some(last_words(&booted));
+        let seen = self.boot(&["--root-password-hash", hash.expose()], secret.expose())?;
+        row.result = seen.result;
+        row.seconds_to_prompt = seen.seconds_to_prompt;
+        row.note = seen.note;
+        if row.result == Outcome::Failed {
             return Ok(());
-        };
-        if !booted.status.success() {
-            row.result = Outcome::NoPrompt;
-            row.note = Some(last_words(&booted));
-        } else {
-            row.seconds_to_prompt = state
-                .ready
-                .and_then(|ready| u32::try_from(ready.after_ms).ok())
-                .map(|ms| f64::from(ms) / 1000.0);
-            match self.log_in(secret.expose())? {
-                LoggedIn::Yes => row.result = Outcome::Login,
-                LoggedIn::OnlyPrompt(why) => {
-                    row.result = Outcome::Prompt;
-                    row.note = Some(why);
-                }
-                LoggedIn::NoPrompt(why) => {
-                    row.result = Outcome::NoPrompt;
-                    row.note = Some(why);
-                }
-            }
         }
         let stopped = self.repot(&["stop", self.name.as_str()])?;
         row.stop_clean = Some(stopped.status.success());
@@ -99,6 +64,63 @@ impl<'a> Cell<'a> {
             row.note = Some(last_words(&stopped));
         }
         Ok(())
+    }
+
+    /// The engine's own obvious command on the tree as it is. Root's password is not known then: a prompt is all that can be
+    /// reached unless there is none. `None`: the engine has no such command.
+    pub(super) fn before(&self) -> anyhow::Result<Option<Before>> {
+        let seen = self.boot(&["--unaided"], "")?;
+        let command = match registry::running(self.dirs, &self.name) {
+            Some(state) => state.spec.hand_over.map(|plan| plan.start.to_string()),
+            None => None,
+        };
+        self.repot(&["rm", "--force", self.name.as_str()])?;
+        if seen
+            .note
+            .as_ref()
+            .is_some_and(|note| note.contains("no obvious command"))
+        {
+            return Ok(None);
+        }
+        Ok(Some(Before {
+            command: command.unwrap_or_default(),
+            result: seen.result,
+            seconds_to_prompt: seen.seconds_to_prompt,
+            note: seen.note,
+        }))
+    }
+
+    /// Boots with these options besides, and logs in.
+    fn boot(&self, options: &[&str], secret: &str) -> anyhow::Result<Seen> {
+        let timeout = self.timeout.as_secs().to_string();
+        let base = self.tree.base.display().to_string();
+        let (name, engine) = (self.name.as_str(), self.engine.as_str());
+        let mut words = vec!["boot", &base, "--on", engine, "--name", name, "--ephemeral"];
+        words.extend(["--detach", "--timeout", &timeout]);
+        words.extend(options);
+        let booted = self.repot(&words)?;
+        let mut seen = Seen {
+            result: Outcome::Failed,
+            seconds_to_prompt: None,
+            note: Some(last_words(&booted)),
+        };
+        let Some(state) = registry::running(self.dirs, &self.name) else {
+            return Ok(seen);
+        };
+        if !booted.status.success() {
+            seen.result = Outcome::NoPrompt;
+            return Ok(seen);
+        }
+        seen.seconds_to_prompt = state
+            .ready
+            .and_then(|ready| u32::try_from(ready.after_ms).ok())
+            .map(|ms| f64::from(ms) / 1000.0);
+        (seen.result, seen.note) = match self.log_in(secret)? {
+            LoggedIn::Yes => (Outcome::Login, None),
+            LoggedIn::OnlyPrompt(why) => (Outcome::Prompt, Some(why)),
+            LoggedIn::NoPrompt(why) => (Outcome::NoPrompt, Some(why)),
+        };
+        Ok(seen)
     }
 
     /// Types name and password on the console, and a command whose result nobody can have typed.
@@ -184,6 +206,13 @@ impl<'a> Cell<'a> {
             .output()
             .context("starting repot itself")
     }
+}
+
+/// What came of a boot.
+struct Seen {
+    result: Outcome,
+    seconds_to_prompt: Option<f64>,
+    note: Option<String>,
 }
 
 enum LoggedIn {

@@ -130,6 +130,10 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
         match &found.state {
             Usable::Yes => {
                 let cell = Cell::new(&dirs, &tree, &row.engine, Duration::from_secs(args.timeout))?;
+                if args.before && matches!(chosen, Chosen::Other(_)) {
+                    progress(args, &row.engine, "by itself");
+                    row.before = cell.before()?;
+                }
                 progress(args, &row.engine, "booting");
                 cell.fill(&mut row)?;
             }
