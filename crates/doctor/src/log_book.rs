@@ -327,18 +327,6 @@ pub static SYMPTOMS: &[Symptom] = &[
         None,
     ),
     passing(
-        "Operation not permitted",
-        "a program wants a privilege that machines do not have",
-        "`repot status NAME` shows what it has; --capability gives more",
-        None,
-    ),
-    passing(
-        "Read-only file system",
-        "a program wants to write where machines must not",
-        "usually harmless: the host's settings are in effect",
-        None,
-    ),
-    passing(
         "No space left on device",
         "a file system is full, or inotify watches are used up",
         "df in the machine; on the host: sysctl fs.inotify.max_user_watches=1048576",
