@@ -39,3 +39,13 @@ fn kept_sysvinit() -> Result<()> {
 fn orphaned() -> Result<()> {
     super::orphaned(&BOOKWORM_RUNIT, "nspawn")
 }
+
+#[test]
+fn attended_systemd() -> Result<()> {
+    super::attended(&BOOKWORM_SYSTEMD, "nspawn")
+}
+
+#[test]
+fn attended_sysvinit() -> Result<()> {
+    super::attended(&BOOKWORM_SYSVINIT, "nspawn")
+}
