@@ -303,7 +303,7 @@ pub(crate) fn set_up(
     if let Some(made) = &record.hand_over {
         if matches!(made.delivery, Delivery::Image { .. }) {
             // What the machine has written is in the engine, in the container that was made then.
-            if made != plan {
+            if !is_the_same(made, plan) {
                 output::note(format!(
                     "repot: {} keeps the settings that it was made with in {}",
                     record.name, made.engine
@@ -324,6 +324,8 @@ pub(crate) fn set_up(
     let plan = plan.clone();
     record.hand_over = Some(plan.clone());
     keep(dirs, record, is_kept)?;
+    // What a command that was killed may have left under this name.
+    undo(&plan);
     let done = carry_out(&plan, spec, facts);
     if done.is_err() {
         undo(&plan);
@@ -331,6 +333,15 @@ pub(crate) fn set_up(
         keep(dirs, record, is_kept)?;
     }
     done
+}
+
+/// Whether two plans come to the same container, but for the terminal that its user sat at.
+fn is_the_same(one: &HandOver, other: &HandOver) -> bool {
+    let words = |plan: &HandOver| -> Vec<String> {
+        let commands = plan.setup.iter().flat_map(|command| command.argv.clone());
+        commands.filter(|word| !word.contains("TERM=")).collect()
+    };
+    words(one) == words(other) && one.files == other.files
 }
 
 fn keep(dirs: &Dirs, record: &MachineRecord, is_kept: bool) -> anyhow::Result<()> {

@@ -91,7 +91,7 @@ impl InitSystem for Busybox {
                     return Ok(vec![edit::write(
                         setup.tree,
                         "/etc/inittab",
-                        &without_terminals(setup),
+                        without_terminals(setup),
                         "what busybox does without the file, but for the terminals",
                     )]);
                 }
