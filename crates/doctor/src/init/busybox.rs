@@ -151,7 +151,7 @@ fn without_terminals(setup: &Setup<'_>) -> String {
 fn is_default(setup: &Setup<'_>, getty: &repot_model::Getty) -> bool {
     getty.evidence.path == "/etc/inittab"
         && getty.evidence.seen.starts_with("no such file")
-        && !setup.tree.is_file("/etc/inittab")
+        && !setup.tree.root().is_file("/etc/inittab")
 }
 
 /// What busybox does when there is no inittab.
