@@ -339,6 +339,9 @@ pub(crate) struct List {
     /// Only those that run
     #[arg(long)]
     pub(crate) running: bool,
+    /// Also what the container systems of this host have by themselves
+    #[arg(long, short = 'a')]
+    pub(crate) all: bool,
 }
 
 /// Tell what a machine is and does

@@ -142,6 +142,11 @@ impl Engine for Containerd {
             ],
         })
     }
+
+    fn listing(&self, host: &Host) -> Option<CommandLine> {
+        // Whether there is a task for it, another question would tell.
+        Some(ctr(host, ["containers", "list", "--quiet"]))
+    }
 }
 
 /// It makes a cgroup namespace only where there is nothing but cgroup2 (`oci/spec.go`, populateDefaultUnixSpec).

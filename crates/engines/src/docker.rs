@@ -135,6 +135,11 @@ impl Engine for Docker {
         *plan.setup.last_mut()? = docker(host, create);
         Some(plan)
     }
+
+    fn listing(&self, host: &Host) -> Option<CommandLine> {
+        let format = "--format={{.Names}}\t{{.State}}\t{{.Image}}";
+        Some(docker(host, ["ps", "--all", format]))
+    }
 }
 
 #[cfg(test)]

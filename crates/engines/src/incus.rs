@@ -2,7 +2,7 @@
 
 use crate::instances::Flavour;
 use crate::{Discovery, Engine, Host, Launch, Result};
-use repot_model::{HandOver, Offers};
+use repot_model::{CommandLine, HandOver, Offers};
 
 #[derive(Debug)]
 pub(crate) struct Incus;
@@ -30,5 +30,9 @@ impl Engine for Incus {
 
     fn hand_over(&self, launch: &Launch, host: &Host, _found: &Discovery) -> Result<HandOver> {
         FLAVOUR.hand_over(launch, host)
+    }
+
+    fn listing(&self, host: &Host) -> Option<CommandLine> {
+        Some(FLAVOUR.listing(host))
     }
 }

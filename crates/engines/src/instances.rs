@@ -168,6 +168,11 @@ impl Flavour {
         }
     }
 
+    pub(crate) fn listing(&self, host: &Host) -> CommandLine {
+        let words = [self.client, "list", "--format=csv", "--columns=ns"];
+        self.located(CommandLine::new(words), host)
+    }
+
     pub(crate) fn hand_over(&self, launch: &Launch, host: &Host) -> Result<HandOver> {
         let name = instance_name(&launch.engine_name());
         let instance = format!("local:{name}");

@@ -28,7 +28,8 @@ pub use host::{CgroupLayout, Host};
 pub use native::native_offers;
 
 use repot_model::{
-    BindMount, EngineId, HandOver, Limits, MachineName, Network, Offers, Signal, TmpfsMount,
+    BindMount, CommandLine, EngineId, HandOver, Limits, MachineName, Network, Offers, Signal,
+    TmpfsMount,
 };
 use std::path::PathBuf;
 
@@ -54,6 +55,55 @@ pub trait Engine: Sync + std::fmt::Debug {
     fn unaided(&self, _launch: &Launch, _host: &Host, _found: &Discovery) -> Option<HandOver> {
         None
     }
+
+    /// The command that lists all machines of the engine's, whoever made them: a line each, with tabs or commas between name,
+    /// state, and what it was made from; the last two may be missing. `None`: it keeps no list.
+    fn listing(&self, _host: &Host) -> Option<CommandLine> {
+        None
+    }
+}
+
+/// A machine in an engine's own list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What the engine calls it.
+    pub name: String,
+    /// As the engine says it, in lower case: `running`, `exited`.
+    pub state: String,
+    /// What it was made from.
+    pub source: String,
+}
+
+/// Asks an engine for its list; empty if it keeps none or does not answer.
+pub fn listed(engine: &dyn Engine, host: &Host) -> Vec<Listed> {
+    let Some(command) = engine.listing(host) else {
+        return Vec::new();
+    };
+    let argv: Vec<&str> = command.argv.iter().map(String::as_str).collect();
+    let env: Vec<(&str, &str)> = command
+        .env
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    match probe::ask(&argv, &env) {
+        Some(answer) if answer.ok => listed_in(&answer.stdout),
+        Some(_) | None => Vec::new(),
+    }
+}
+
+fn listed_in(text: &str) -> Vec<Listed> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split(['\t', ',']).map(str::trim);
+            let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+            let mut next = || fields.next().unwrap_or_default().to_owned();
+            Some(Listed {
+                name,
+                state: next().to_lowercase(),
+                source: next(),
+            })
+        })
+        .collect()
 }
 
 /// All engines but the native runtime, sorted by ID.
@@ -225,6 +275,23 @@ mod tests {
             version: Some(version.to_owned()),
             state: Usable::Yes,
         }
+    }
+
+    #[test]
+    fn lists_are_read() {
+        let rows = listed_in("web\tUp\timage:1\n\nold,STOPPED\nbare\n");
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| (row.name.as_str(), row.state.as_str(), row.source.as_str()))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ("web", "up", "image:1"),
+                ("old", "stopped", ""),
+                ("bare", "", "")
+            ]
+        );
     }
 
     #[test]

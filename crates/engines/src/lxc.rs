@@ -183,6 +183,13 @@ impl Engine for Lxc {
         );
         Some(plan)
     }
+
+    fn listing(&self, host: &Host) -> Option<CommandLine> {
+        let place = host.var("LXC_PATH").unwrap_or("/var/lib/lxc");
+        // Columns of lxc-ls are padded with blanks, and it has no other form.
+        let script = r#"for name in $(lxc-ls -1 -P "$1"); do printf '%s\t%s\n' "$name" "$(lxc-info -P "$1" -n "$name" -sH)"; done"#;
+        Some(CommandLine::new(["sh", "-c", script, "sh", place]))
+    }
 }
 
 #[cfg(test)]

@@ -188,6 +188,11 @@ impl Engine for Podman {
         *plan.setup.last_mut()? = podman(host, create);
         Some(plan)
     }
+
+    fn listing(&self, host: &Host) -> Option<CommandLine> {
+        let format = "--format={{.Names}}\t{{.State}}\t{{.Image}}";
+        Some(podman(host, ["ps", "--all", format]))
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::args::List;
 use crate::handing::engine_of;
 use crate::output;
+use repot_engines::{ENGINES, Host, engine_name, listed};
 use repot_model::{MachineName, MachineState};
 use repot_runtime::{Dirs, registry};
 use serde::Serialize;
@@ -22,10 +23,22 @@ struct Row {
     ephemeral: bool,
 }
 
+/// A machine in another container system, which repot has not started.
+#[derive(Debug, Serialize)]
+struct Other {
+    name: String,
+    state: String,
+    engine: &'static str,
+    source: String,
+}
+
 #[derive(Debug, Serialize)]
 struct Document {
     version: u32,
     machines: Vec<Row>,
+    /// With --all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    others: Option<Vec<Other>>,
 }
 
 pub(crate) fn run(args: &List) -> anyhow::Result<u8> {
@@ -36,10 +49,12 @@ pub(crate) fn run(args: &List) -> anyhow::Result<u8> {
         .filter_map(|name| row(&dirs, name))
         .filter(|row| !args.running || row.state != MachineState::Stopped)
         .collect();
+    let others = args.all.then(|| others(&dirs, args.running));
     if args.json {
         output::json(&Document {
             version: output::JSON_VERSION,
             machines,
+            others,
         })?;
         return Ok(0);
     }
@@ -65,8 +80,35 @@ pub(crate) fn run(args: &List) -> anyhow::Result<u8> {
             row.source.clone(),
         ]
     }));
+    table.extend(others.unwrap_or_default().into_iter().map(|other| {
+        let (up, init) = ("-".to_owned(), "-".to_owned());
+        let engine = other.engine.to_owned();
+        vec![other.name, other.state, up, engine, init, other.source]
+    }));
     output::table(&table);
     Ok(0)
+}
+
+/// What the container systems of this host have besides the machines of these directories.
+fn others(dirs: &Dirs, only_running: bool) -> Vec<Other> {
+    let host = Host::look();
+    let ours: Vec<String> = registry::names(dirs).iter().map(engine_name).collect();
+    ENGINES
+        .iter()
+        .flat_map(|engine| {
+            listed(*engine, &host)
+                .into_iter()
+                .map(|listed| (engine.id(), listed))
+        })
+        .filter(|(_, listed)| !ours.contains(&listed.name))
+        .filter(|(_, listed)| !only_running || matches!(&*listed.state, "running" | "up"))
+        .map(|(engine, listed)| Other {
+            name: listed.name,
+            state: listed.state,
+            engine,
+            source: listed.source,
+        })
+        .collect()
 }
 
 fn row(dirs: &Dirs, name: MachineName) -> Option<Row> {
