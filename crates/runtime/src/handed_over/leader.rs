@@ -1,8 +1,11 @@
 //! Looks for the PID 1 of a machine that somebody else has started, and at what is left of one that stops.
 
 use repot_model::CommandLine;
+use repot_sys::{Cloned, Namespaces, clone_process};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::fs;
 use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 
@@ -86,15 +89,44 @@ pub(crate) fn serves_console(leader: i32) -> bool {
     false
 }
 
-/// The device that the machine calls its console. Looked up beneath the machine's root: whatever is there is the machine's.
+/// The device that the machine calls its console.
 fn console_of(leader: i32) -> Option<u64> {
-    use rustix::fs::{Mode, OFlags, ResolveFlags};
+    let console = open_console(leader).ok()?;
+    Some(rustix::fs::fstat(console).ok()?.st_rdev).filter(|device| *device != 0)
+}
+
+/// Looked up beneath the machine's root: whatever is there is the machine's.
+fn open_console(leader: i32) -> rustix::io::Result<OwnedFd> {
     let root = format!("/proc/{leader}/root");
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let root = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
+    let root = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
     let beneath = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let console = rustix::fs::openat2(root, "dev/console", flags, Mode::empty(), beneath).ok()?;
-    Some(rustix::fs::fstat(console).ok()?.st_rdev).filter(|device| *device != 0)
+    rustix::fs::openat2(root, "dev/console", flags, Mode::empty(), beneath)
+}
+
+/// Frees the console of a machine whose PID 1 has it as its controlling terminal, as runc gives it. Left so, no getty can have
+/// it without CAP_SYS_ADMIN (ioctl_tty(2), `TIOCSCTTY`), and Ctrl-C is for PID 1, which many an init takes for
+/// Ctrl-Alt-Del. By a process of its own, since whoever takes a terminal becomes a session leader.
+pub(crate) fn free_console(leader: i32) {
+    let Ok(console) = open_console(leader) else {
+        return;
+    };
+    let stat = fs::read_to_string(format!("/proc/{leader}/stat")).unwrap_or_default();
+    // Then it is a terminal for certain, and opening it does nothing.
+    let device = rustix::fs::fstat(&console).map(|found| found.st_rdev).ok();
+    if device.is_none() || device != controlling_terminal(&stat) {
+        return;
+    }
+    let path = format!("/proc/self/fd/{}", console.as_raw_fd());
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(terminal) = rustix::fs::open(path, flags, Mode::empty()) else {
+        return;
+    };
+    // Without it, gettys that need no controlling terminal still work.
+    if let Ok(Cloned::Child) = clone_process(Namespaces::NONE) {
+        let _ = repot_sys::free_terminal(&terminal);
+        repot_sys::exit_now(0);
+    }
 }
 
 /// Field 6 of proc_pid_stat(5).

@@ -12,7 +12,7 @@ mod root;
 pub use commands::{CommandError, run_command};
 pub(crate) use commands::{end_by_force, forget};
 pub(crate) use leader::{
-    ProbeCommand, has_reboot_capability, is_alone, nearest_leader, serves_console,
+    ProbeCommand, free_console, has_reboot_capability, is_alone, nearest_leader, serves_console,
 };
 
 pub(crate) use root::{Delivered, remove_run_dir};

@@ -199,6 +199,7 @@ impl Supervisor<'_> {
         let pidfd = Pid::from_raw(pid)
             .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok())
             .filter(|_| !leader.has_ended());
+        handed_over::free_console(pid);
         let now = Instant::now();
         let is_next = self.state.leader_pid != 0;
         self.watch = Watch::Running(Running {
