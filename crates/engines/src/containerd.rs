@@ -37,7 +37,7 @@ impl Engine for Containerd {
         "containerd"
     }
 
-    fn discover(&self, _host: &Host) -> Discovery {
+    fn discover(&self, host: &Host) -> Discovery {
         let Some(answer) = probe::ask(&["ctr", "version"], &[]) else {
             return Discovery {
                 version: None,
@@ -61,10 +61,12 @@ impl Engine for Containerd {
             .lines()
             .rev()
             .find_map(|line| line.trim().strip_prefix("Version:"));
-        Discovery {
-            version: version.map(|version| version.trim().trim_start_matches('v').to_owned()),
+        let version = version.map(|version| version.trim().trim_start_matches('v').to_owned());
+        let found = Discovery {
+            version,
             state: Usable::Yes,
-        }
+        };
+        probe::for_root(found, host, oci::ROOT_ONLY)
     }
 
     fn offers(&self, host: &Host, _found: &Discovery) -> Offers {

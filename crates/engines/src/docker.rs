@@ -55,7 +55,7 @@ impl Engine for Docker {
         } else {
             Usable::Yes
         };
-        Discovery { version, state }
+        probe::for_root(Discovery { version, state }, host, oci::ROOT_ONLY)
     }
 
     fn offers(&self, host: &Host, _found: &Discovery) -> Offers {

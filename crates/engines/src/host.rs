@@ -142,7 +142,9 @@ impl Host {
             .unwrap_or(0);
         Self {
             cgroups,
-            is_root: rustix::process::geteuid().is_root(),
+            // In the namespace that repot makes for other users, everybody is root (ADR 0011).
+            is_root: rustix::process::geteuid().is_root()
+                && std::env::var_os("REPOT_ROOTLESS").is_none(),
             has_systemd: Path::new("/run/systemd/system").is_dir(),
             has_apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with(b"Y")),

@@ -8,6 +8,10 @@ use repot_model::{
     ProgramOffer, Resolver, StopOffer, TmpfsMount,
 };
 
+/// Why a user without privileges cannot have a machine there.
+pub(crate) const ROOT_ONLY: &str =
+    "repot enters machines in it by their namespaces, which are root's";
+
 /// What these engines leave to a machine by themselves (moby `oci/caps/defaults.go`, containerd `oci/spec.go`). Podman's list
 /// depends on containers.conf(5), so it is given what is in here and matters for logging in.
 const DEFAULT: &[&str] = &[

@@ -26,7 +26,7 @@ const OPEN_FILES: u64 = 1_048_576;
 /// The command line, with what has to be said to each of its verbs on this host.
 fn podman<S: Into<String>>(host: &Host, words: impl IntoIterator<Item = S>) -> CommandLine {
     let mut line = vec!["podman".to_owned()];
-    if host.is_root && !host.has_systemd {
+    if !host.has_systemd {
         line.push("--cgroup-manager=cgroupfs".into());
     }
     if needs_runc(host) {
@@ -72,11 +72,8 @@ impl Engine for Podman {
                 "apt-get install runc",
             );
         }
-        if !host.is_root && host.cgroups != CgroupLayout::Unified {
-            return no(
-                "without root it can give a machine no cgroups on this host, which has v1 controllers".into(),
-                "boot the host with systemd.unified_cgroup_hierarchy=1, or run it as root",
-            );
+        if !host.is_root {
+            return probe::for_root(found, host, oci::ROOT_ONLY);
         }
         match probe::ask(
             &["podman", "info", "--format={{.Host.OCIRuntime.Name}}"],
@@ -94,8 +91,6 @@ impl Engine for Podman {
         Offers {
             // Processes are children of the caller's session, and inherit its login ID.
             sets_loginuid: !host.has_loginuid,
-            unprivileged: !host.is_root,
-            ids: if host.is_root { u32::MAX } else { 65_536 },
             ..oci::offers(self.id(), host, Some("podman"))
         }
     }
@@ -112,7 +107,7 @@ impl Engine for Podman {
             "--pull=never".into(),
         ];
         create.extend(oci::create_options(launch, host));
-        if host.is_root && !host.has_capability_named("SYS_RESOURCE") {
+        if !host.has_capability_named("SYS_RESOURCE") {
             let limits = [
                 ("nofile", host.open_files.min(OPEN_FILES)),
                 ("nproc", host.processes.min(PROCESSES)),

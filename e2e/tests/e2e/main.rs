@@ -18,7 +18,6 @@ mod life;
 mod limits;
 mod quickstart;
 mod rootless;
-mod rules;
 mod run;
 mod sandbox;
 mod session;

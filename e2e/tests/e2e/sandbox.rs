@@ -33,6 +33,8 @@ pub struct Sandbox {
     machines: AtomicU32,
     /// What starts `repot`: nothing, or programs that become another user or go to another kind of host first.
     around: Vec<String>,
+    /// Variables for every command.
+    env: Vec<(&'static str, String)>,
     is_checked: bool,
 }
 
@@ -58,6 +60,7 @@ impl Sandbox {
             program,
             machines: AtomicU32::new(0),
             around: Vec::new(),
+            env: Vec::new(),
             is_checked: false,
         })
     }
@@ -90,6 +93,11 @@ impl Sandbox {
         let move_there = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", utf8(dir)?);
         self.put_around(&["/bin/sh", "-c", &move_there, "sh"]);
         Ok(())
+    }
+
+    /// Gives every command these variables from here on.
+    pub fn put_env(&mut self, variables: &[(&'static str, String)]) {
+        self.env.extend_from_slice(variables);
     }
 
     /// A word that only this sandbox uses.
@@ -158,11 +166,6 @@ impl Sandbox {
         self.put_around(&[&unshare[..], &["sh", "-c", &script, "sh"]].concat());
     }
 
-    /// Gives every command this variable from here on.
-    pub fn set_variable(&mut self, name: &str, value: &str) {
-        self.put_around(&["env", &format!("{name}={value}")]);
-    }
-
     fn put_around(&mut self, program: &[&str]) {
         let words = program.iter().map(|word| (*word).to_owned());
         self.around.splice(..0, words);
@@ -182,7 +185,8 @@ impl Sandbox {
             .env("REPOT_DATA_DIR", self.data())
             .env("REPOT_RUN_DIR", self.running())
             .env("TERM", "xterm")
-            .env_remove("REPOT_LOG");
+            .env_remove("REPOT_LOG")
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 
@@ -290,9 +294,15 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         // A test that failed half-way: its machines must not disturb the others.
-        if self.is_checked {
-            return;
+        if !self.is_checked {
+            self.remove_machines();
         }
+    }
+}
+
+impl Sandbox {
+    /// Ends and removes all machines, as far as that can be done.
+    pub fn remove_machines(&self) {
         for dir in [self.running(), self.data().join("machines")] {
             for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();

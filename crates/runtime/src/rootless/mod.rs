@@ -39,7 +39,9 @@ pub fn enter(dirs: &Dirs) -> Hinted {
             command
                 .args(args)
                 .env("REPOT_DATA_DIR", &dirs.data)
-                .env("REPOT_RUN_DIR", &dirs.run);
+                .env("REPOT_RUN_DIR", &dirs.run)
+                // For what asks whether it is root of the host, which it cannot see: an unprivileged container looks the same.
+                .env("REPOT_ROOTLESS", "1");
             problem(
                 format!(
                     "starting repot again in a user namespace: {}",
