@@ -90,11 +90,16 @@ fn a_machine_that_freezes_itself() -> Result<()> {
     let mut session = sandbox
         .command(&["exec", &name, "sh", "-c", script])?
         .spawn()?;
+    let scope = format!("{name}/init.scope");
     process::until("it is frozen", SHORT, || {
-        let done = sandbox.repot(&["exec", &name, "true"])?;
-        ensure!(done.code == 0 || done.err().contains("is frozen"), "{done}");
-        Ok(done.code != 0)
+        let cgroups = repot_e2e::host::cgroups()?;
+        let dirs = cgroups.iter().filter(|dir| dir.ends_with(&scope));
+        Ok(dirs
+            .filter_map(|dir| fs::read_to_string(format!("{dir}/cgroup.events")).ok())
+            .any(|events| events.contains("frozen 1")))
     })?;
+    let done = sandbox.expect(&["exec", &name, "true"], 125)?;
+    ensure!(done.err().contains("is frozen"), "{done}");
     sandbox.ok(&["rm", "--force", &name])?;
     process::wait(&mut session, SHORT)?;
     sandbox.finish()
