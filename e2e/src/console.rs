@@ -33,6 +33,12 @@ const TYPING_LIMIT: Duration = Duration::from_secs(60);
 /// How many bytes of the raw output an error shows.
 const TAIL_BYTES: usize = 2048;
 
+/// How often output is read before anything else is looked at.
+const AT_ONCE: u32 = 16;
+
+/// How long past a deadline output is still taken in that does not end.
+const FLOOD: Duration = Duration::from_secs(10);
+
 /// A program on a terminal of its own. Dropping it kills the program.
 pub struct Console {
     master: OwnedFd,
@@ -343,7 +349,12 @@ impl Console {
                 Event::Ended
             });
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        let now = Instant::now();
+        // Somebody who writes without end always has something to read.
+        if now.saturating_duration_since(deadline) > FLOOD {
+            return Ok(Event::Deadline);
+        }
+        let left = deadline.saturating_duration_since(now);
         let timeout = Timespec::try_from(left).context("counting the time left")?;
         let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
         if !self.closed {
@@ -363,11 +374,15 @@ impl Console {
         Ok(Event::Moved)
     }
 
-    /// Takes in what can be read without waiting; whether there was anything.
+    /// Takes in what can be read without waiting, up to a limit: a program may write faster than this reads. Whether there was
+    /// anything.
     fn read(&mut self) -> Result<bool> {
         let mut any = false;
         let mut buffer = [0; 16 * 1024];
-        while !self.closed {
+        for _ in 0..AT_ONCE {
+            if self.closed {
+                break;
+            }
             match rustix::io::read(self.master.as_fd(), &mut buffer) {
                 Ok(0) | Err(Errno::IO) => self.closed = true,
                 Ok(count) => {

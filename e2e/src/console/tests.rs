@@ -170,3 +170,14 @@ fn dropping_kills() {
     drop(console);
     assert!(!proc.exists());
 }
+
+#[test]
+fn output_without_end_keeps_no_deadline_from_coming() {
+    let mut command = Command::new("yes");
+    command.arg("and more");
+    let mut console = Console::spawn(&command).unwrap();
+    let began = Instant::now();
+    let error = console.wait_exit(Duration::from_millis(100)).unwrap_err();
+    assert!(error.to_string().contains("waited"), "{error}");
+    assert!(began.elapsed() < FLOOD * 4);
+}

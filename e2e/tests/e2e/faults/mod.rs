@@ -1,6 +1,7 @@
 //! What goes wrong around a machine: two commands at once, killed processes, things that run out.
 
 mod exhausted;
+mod flood;
 mod frozen;
 mod full;
 mod paste;
