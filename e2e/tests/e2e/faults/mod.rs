@@ -7,4 +7,5 @@ mod full;
 mod paste;
 mod shared;
 mod together;
+mod unreaped;
 mod versions;

@@ -1,5 +1,8 @@
 //! What a machine must not be able to do to its host, and what its end must not leave there.
 
+mod calls;
+mod moving;
+mod neighbours;
 mod nested;
 mod options;
 mod probes;
