@@ -52,7 +52,13 @@ pub(crate) static MANAGERS: &[Manager] = &[
     Manager {
         program: "/usr/bin/apt-get",
         update: Some(&["apt-get", "update"]),
-        install: &["apt-get", "install", "--yes", "--no-install-recommends"],
+        install: &[
+            "apt-get",
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            "--reinstall",
+        ],
         env: &[("DEBIAN_FRONTEND", "noninteractive")],
         init: "systemd-sysv",
         login: "login",

@@ -228,13 +228,24 @@ fn boot_lays_a_password_over_the_tree() -> Result<()> {
 #[test]
 fn what_is_missing_is_installed() -> Result<()> {
     let sandbox = Sandbox::new()?;
-    let dir = copy(&sandbox, Tree::named("bookworm-noinit")?, "tree")?;
+    for (recipe, packages) in [
+        ("bookworm-noinit", "systemd-sysv"),
+        ("bookworm-nologin", "login util-linux"),
+    ] {
+        install(&sandbox, recipe, packages)?;
+    }
+    sandbox.finish()
+}
+
+fn install(sandbox: &Sandbox, recipe: &str, packages: &str) -> Result<()> {
+    let dir = copy(sandbox, Tree::named(recipe)?, recipe)?;
     let tree = utf8(&dir)?;
     let before = digest(&dir)?;
     let dry = sandbox.expect(&["fix", &tree, "--install", "--dry-run"], 1)?;
     ensure!(
-        dry.err()
-            .contains("apt-get install --yes --no-install-recommends systemd-sysv"),
+        dry.err().contains(&format!(
+            "apt-get install --yes --no-install-recommends --reinstall {packages}\n"
+        )),
         "{dry}"
     );
     ensure!(digest(&dir)? == before, "the dry run has changed the tree");
@@ -251,5 +262,5 @@ fn what_is_missing_is_installed() -> Result<()> {
         again.err().contains("nothing has to be installed"),
         "{again}"
     );
-    sandbox.finish()
+    Ok(())
 }
