@@ -33,7 +33,7 @@ impl CgroupLayout {
 pub struct Host {
     /// How it keeps its cgroups.
     pub cgroups: CgroupLayout,
-    /// Whether the caller is root of it.
+    /// Whether the caller is root of it, and not of a user namespace only.
     pub is_root: bool,
     /// Whether systemd is its PID 1 (sd_booted(3)).
     pub has_systemd: bool,
