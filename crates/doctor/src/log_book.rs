@@ -168,7 +168,7 @@ pub static SYMPTOMS: &[Symptom] = &[
         "You are in emergency mode",
         "systemd could not reach its target: often a mount of /etc/fstab that cannot be made here",
         "`repot shell NAME systemctl --failed` names the unit",
-        Some("fstab"),
+        Some("fstab-devices"),
     ),
     fatal(
         "You are in rescue mode",
@@ -180,7 +180,7 @@ pub static SYMPTOMS: &[Symptom] = &[
         "Press any key to proceed",
         "systemd-firstboot asks on the console for what the tree does not have (locale, time zone, root's password)",
         "mask systemd-firstboot.service, or give it credentials",
-        Some("firstboot"),
+        Some("first-boot"),
     ),
     fatal(
         "Exec format error",
@@ -234,25 +234,25 @@ pub static SYMPTOMS: &[Symptom] = &[
         "unable to dlopen",
         "a PAM module that the configuration names is not installed",
         "install it, or remove its line from /etc/pam.d",
-        Some("pam-module-missing"),
+        Some("pam-module"),
     ),
     passing(
         "Module is unknown",
         "a PAM module that the configuration names is not installed",
         "install it, or remove its line from /etc/pam.d",
-        Some("pam-module-missing"),
+        Some("pam-module"),
     ),
     passing(
         "Unprivileged users are not permitted to log in yet",
         "/run/nologin is there: systemd-user-sessions.service has not run",
         "unmask systemd-user-sessions.service; root may log in all the same",
-        Some("nologin"),
+        Some("nologin-file"),
     ),
     passing(
         "System is booting up",
         "/run/nologin is there: systemd-user-sessions.service has not run",
         "unmask systemd-user-sessions.service; root may log in all the same",
-        Some("nologin"),
+        Some("nologin-file"),
     ),
     passing(
         "This account is currently not available",
@@ -306,19 +306,19 @@ pub static SYMPTOMS: &[Symptom] = &[
         "226/NAMESPACE",
         "a service with a sandbox of its own may not mount inside the machine",
         "allow nested mounts (AppArmor, CAP_SYS_ADMIN)",
-        Some("nested-mounts"),
+        None,
     ),
     passing(
         "243/CREDENTIALS",
         "a service's credentials may not be mounted inside the machine",
         "allow nested mounts (AppArmor, CAP_SYS_ADMIN)",
-        Some("nested-mounts"),
+        None,
     ),
     passing(
         "Timed out waiting for device",
         "/etc/fstab or a unit waits for a device, and there are none in a container",
         "remove the entry, or add nofail to it",
-        Some("fstab"),
+        Some("fstab-devices"),
     ),
     passing(
         "A start job is running for",
@@ -423,6 +423,20 @@ mod tests {
             "Detected unsupported legacy cgroup hierarchy, refusing execution."
         );
         assert_eq!(seen.len(), 3);
+    }
+
+    #[test]
+    fn the_rules_that_are_named_exist() {
+        for symptom in SYMPTOMS {
+            let known = symptom
+                .rule
+                .is_none_or(|id| crate::rules::rule(id).is_some());
+            assert!(
+                known,
+                "{:?} names the rule {:?}",
+                symptom.text, symptom.rule
+            );
+        }
     }
 
     #[test]
