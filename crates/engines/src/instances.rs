@@ -194,14 +194,16 @@ impl Flavour {
         for setting in self.settings(launch, host, &owner)? {
             init = init.arg("-c").arg(setting);
         }
-        if launch.network == Network::None {
-            // Instead of what the default profile has under the name that everybody uses.
-            init = init.arg("-d").arg("eth0,type=none");
-        }
         let mut setup = vec![
             client(&["image", "import", &file_name, "local:", "--alias", &name]),
             init,
         ];
+        if launch.network == Network::None {
+            // Instead of what the default profile may have under the name that everybody uses.
+            setup.push(client(&[
+                "config", "device", "add", &instance, "eth0", "none",
+            ]));
+        }
         setup.extend(binds(launch, &instance).iter().map(|words| {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             client(&words)
@@ -464,7 +466,8 @@ lxc.mount.entry = cgroup2 sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 
 lxc.mount.entry = tmpfs run tmpfs rw,nosuid,nodev,mode=755,create=dir 0 0
 lxc.mount.entry = tmpfs dev/shm tmpfs rw,nosuid,nodev,mode=1777,create=dir 0 0
 lxc.mount.entry = tmpfs scratch tmpfs size=1m,create=dir 0 0' -c environment.TERM=xterm -c limits.memory=67108864B \
-                 -c limits.cpu.allowance=150ms/100ms -c limits.processes=100 -d eth0,type=none",
+                 -c limits.cpu.allowance=150ms/100ms -c limits.processes=100",
+                "LXD_DIR=/srv/lxd lxc config device add local:repot-web eth0 none",
                 "LXD_DIR=/srv/lxd lxc config device add local:repot-web bind0 disk 'source=/usr/share/a b' path=/mnt \
                  readonly=true shift=true",
                 "LXD_DIR=/srv/lxd lxc image delete local:repot-web",
