@@ -36,20 +36,31 @@ pub(crate) fn edits(
     payload: &Payload,
     mending: &Mending,
 ) -> anyhow::Result<Vec<Edit>> {
-    let mut edits = Vec::new();
-    if let Payload::Init { argv, .. } = payload {
-        edits = mending.edits(root, facts);
-        let is_written = edits.iter().any(|edit| edit.path == "/etc/inittab");
-        if argv.is_none() && !is_written {
-            edits.extend(busybox_inittab(root, facts));
-        }
-    }
+    let mut edits = of_tree(root, facts, payload, mending);
     edits.extend(timezone(root, &environment.timezone)?);
     edits.extend(hostname(root, environment.hostname.as_deref()));
     if environment.network == NetworkArg::Host {
         edits.extend(resolv_conf(root));
     }
     Ok(edits)
+}
+
+/// What rules ask for, wherever it is started.
+pub(crate) fn of_tree(
+    root: &RootRead,
+    facts: &Facts,
+    payload: &Payload,
+    mending: &Mending,
+) -> Vec<Edit> {
+    let Payload::Init { argv, .. } = payload else {
+        return Vec::new();
+    };
+    let mut edits = mending.edits(root, facts);
+    let is_written = edits.iter().any(|edit| edit.path == "/etc/inittab");
+    if argv.is_none() && !is_written {
+        edits.extend(busybox_inittab(root, facts));
+    }
+    edits
 }
 
 /// A host name that the user asked for: most inits set the one in the file, whatever the machine was given.

@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod diagnosis;
+mod exporting;
 mod mending;
 
 use crate::complete;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 pub(crate) use by_hand::ByHand;
 pub(crate) use diagnosis::{Doctor, Explain, Try};
+pub(crate) use exporting::{CompressArg, Export, FormArg};
 pub(crate) use mending::{Fix, WishArgs};
 
 /// Boots any distribution, with any init, to its login prompt
@@ -54,6 +56,7 @@ pub(crate) enum Verb {
     Kill(Kill),
     Rm(Rm),
     Import(Import),
+    Export(Export),
     Images(Images),
     Inspect(Inspect),
     Doctor(Doctor),
@@ -71,7 +74,8 @@ impl Verb {
     /// with subordinate IDs. Entering a machine that runs does not.
     pub(crate) fn touches_trees(&self) -> bool {
         match self {
-            Self::Boot(_) | Self::Run(_) | Self::Rm(_) | Self::Import(_) | Self::Fix(_) => true,
+            Self::Boot(_) | Self::Run(_) | Self::Rm(_) | Self::Import(_) => true,
+            Self::Export(_) | Self::Fix(_) => true,
             // They tell how much room the files of a machine take.
             Self::Status(_) | Self::Top(_) => true,
             Self::Images(args) => !args.rm.is_empty(),
@@ -106,6 +110,7 @@ impl Verb {
             | Self::Kill(_)
             | Self::Rm(_)
             | Self::Import(_)
+            | Self::Export(_)
             | Self::Images(_)
             | Self::Inspect(_)
             | Self::Doctor(_)

@@ -241,7 +241,7 @@ fn check(record: &MachineRecord, elsewhere: &Elsewhere) -> anyhow::Result<()> {
 }
 
 /// The signal that asks the init to power off, if one does.
-fn power_off_signal(needs: &Needs) -> Option<repot_model::Signal> {
+pub(crate) fn power_off_signal(needs: &Needs) -> Option<repot_model::Signal> {
     needs
         .power_off
         .requests

@@ -99,6 +99,7 @@ fn run(verb: Verb) -> anyhow::Result<u8> {
         Verb::Kill(args) => commands::kill::run(&args),
         Verb::Rm(args) => commands::rm::run(&args),
         Verb::Import(args) => commands::import::run(&args),
+        Verb::Export(args) => commands::export::run(&args),
         Verb::Images(args) => commands::images::run(&args),
         Verb::Inspect(args) => commands::inspect::run(&args),
         Verb::Doctor(args) => commands::doctor::run(&args),

@@ -162,6 +162,25 @@ impl Host {
         }
     }
 
+    /// A host like most today, which is not this one: cgroup2 alone, a systemd, nothing taken away from root. What is made for
+    /// elsewhere is made for that, so that it does not depend on where it was made.
+    pub fn typical() -> Self {
+        Self {
+            cgroups: CgroupLayout::Unified,
+            is_root: true,
+            has_systemd: true,
+            has_apparmor: true,
+            has_selinux: false,
+            has_loginuid: false,
+            // systemd's default for services: DefaultLimitNOFILE= in systemd-system.conf(5), and the kernel's for processes of a
+            // host with 8 GB (kernel/fork.c, `set_max_threads`).
+            open_files: 524_288,
+            processes: 31_000,
+            capability_bound: u64::MAX,
+            env: Vec::new(),
+        }
+    }
+
     /// A variable of the caller's.
     pub fn var(&self, name: &str) -> Option<&str> {
         let found = self.env.iter().find(|(known, _)| known == name);

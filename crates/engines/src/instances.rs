@@ -55,8 +55,16 @@ exit $failed"#;
 /// `sh -c LEADER sh CLIENT PATH`.
 const LEADER: &str = r#""$1" query "$2" | sed -n 's/.*"pid": \([0-9]*\).*/\1/p'"#;
 
-/// `sh -c OWN sh CLIENT INSTANCE OWNER VERB`: does nothing to an instance of that name that somebody else has made.
-const OWN: &str = r#"[ "$("$1" config get "$2" user.repot)" = "$3" ] && "$1" "$4" --force "$2""#;
+/// `sh -c STOP sh CLIENT INSTANCE OWNER`: does nothing to an instance of that name that somebody else has made.
+const STOP: &str = r#"[ "$("$1" config get "$2" user.repot)" = "$3" ] && "$1" stop --force "$2""#;
+
+/// `sh -c DELETE sh CLIENT INSTANCE OWNER`. For some seconds after a start that failed, the daemon calls the instance busy.
+const DELETE: &str = r#"for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    [ "$("$1" config get "$2" user.repot)" = "$3" ] || exit
+    "$1" delete --force "$2" && exit
+    sleep 0.5
+done
+exit 1"#;
 
 impl Flavour {
     /// Asks the daemon: client, daemon, and what a container needs there.
@@ -225,9 +233,9 @@ impl Flavour {
             restarts_itself: true,
             reboot_status: None,
             stays_in_cgroup: false,
-            kill: vec![script(OWN, &[&instance, &owner, "stop"])],
+            kill: vec![script(STOP, &[&instance, &owner])],
             remove: vec![
-                script(OWN, &[&instance, &owner, "delete"]),
+                script(DELETE, &[&instance, &owner]),
                 client(&["image", "delete", &instance]),
             ],
             by_hand: vec![

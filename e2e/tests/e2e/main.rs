@@ -9,6 +9,7 @@
 mod boot;
 mod doctor;
 mod engines;
+mod export;
 mod faults;
 mod fix;
 mod hostile;

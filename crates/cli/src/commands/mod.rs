@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod doctor_host;
 pub(crate) mod exec;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod fix;
 pub(crate) mod generate;
 pub(crate) mod images;

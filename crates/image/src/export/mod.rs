@@ -31,8 +31,9 @@ use outer::{Folder, Outer};
 use repot_model::{Arch, ImageFormat, Signal};
 use rustix::fd::BorrowedFd;
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// What an image says about the tree in it.
@@ -228,6 +229,16 @@ fn write_file(format: Format, what: &Export<'_>, out: &File, place: &Path) -> Re
 }
 
 fn write_directory(format: Format, what: &Export<'_>, into: &Path) -> Result<PackReport> {
+    let report = fill(format, what, into)?;
+    if format != Format::Directory {
+        // Whoever may read one file of it may read all; a tree's directory has a mode of its own.
+        let open = Permissions::from_mode(0o755);
+        std::fs::set_permissions(into, open).map_err(write_error)?;
+    }
+    Ok(report)
+}
+
+fn fill(format: Format, what: &Export<'_>, into: &Path) -> Result<PackReport> {
     match format {
         Format::Directory => folder::write(what, into),
         Format::Lxc => lxc::write(what, into),
