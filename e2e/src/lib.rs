@@ -17,6 +17,7 @@ pub mod console;
 pub mod daemon;
 pub mod digest;
 pub mod host;
+pub mod lxd;
 pub mod process;
 pub mod subject;
 pub mod trees;

@@ -35,22 +35,30 @@ const TERMINALS: u32 = 6;
 /// Linux has no more virtual terminals (`MAX_NR_CONSOLES`, linux/vt.h).
 const MAX_TERMINALS: u32 = 63;
 
-/// `sh -c START sh CLIENT INSTANCE`. The client's console ends when the machine does, and also when it reboots, which the daemon
-/// sees to; then the console is another one. What it says at the end (`file already closed`) is no failure.
-const START: &str = r#"said=$("$1" start "$2" --console 3>&1 1>/dev/tty 2>&3)
-failed=$?
-case $said in *"file already closed"*) failed=0;; *?*) echo "$said" >&2;; esac
-instance=/1.0/instances/${2#local:}/state
-while [ $failed = 0 ]; do
+/// `sh -c START sh CLIENT INSTANCE`. The client is connected to the console only some time after the start, so what was said
+/// until then, maybe all that will ever be said, is shown from the log: the daemon runs `forkconsole` once it is connected.
+/// The client's console ends when the machine does, and also when it reboots, which the daemon sees to; then the console is
+/// another one. What it says at the end (`file already closed`) is no failure.
+const START: &str = r#"name=${2#local:}
+missed() {
+    for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        pgrep -f "forkconsole $name " >/dev/null && break
+        sleep 0.1
+    done
+    sleep 0.2
+    "$1" console "$2" --show-log | sed '1,/^Console log:/d'
+}
+"$1" start "$2" || exit
+while :; do
+    missed "$@" 2>/dev/null &
+    "$1" console "$2" 2>/dev/null
+    wait
     for try in 1 2 3 4 5; do
-        "$1" query "local:$instance" | grep -q '"pid": [1-9]' && break
-        [ $try = 5 ] && exit
+        "$1" query "local:/1.0/instances/$name/state" 2>/dev/null | grep -q '"pid": [1-9]' && break
+        [ $try = 5 ] && exit 0
         sleep 0.2
     done
-    "$1" console "$2" 2>/dev/null
-    sleep 0.2
-done
-exit $failed"#;
+done"#;
 
 /// `sh -c LEADER sh CLIENT PATH`.
 const LEADER: &str = r#""$1" query "$2" | sed -n 's/.*"pid": \([0-9]*\).*/\1/p'"#;

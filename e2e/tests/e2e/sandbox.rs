@@ -166,6 +166,11 @@ impl Sandbox {
         self.put_around(&[&unshare[..], &["sh", "-c", &script, "sh"]].concat());
     }
 
+    /// Gives every command this variable from here on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.put_around(&["env", &format!("{name}={value}")]);
+    }
+
     fn put_around(&mut self, program: &[&str]) {
         let words = program.iter().map(|word| (*word).to_owned());
         self.around.splice(..0, words);

@@ -7,6 +7,7 @@ mod containerd;
 mod daemons;
 mod docker;
 mod lxc;
+mod lxd;
 mod nspawn;
 mod podman;
 
