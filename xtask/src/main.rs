@@ -8,6 +8,7 @@
 //! `without CALLS -- PROGRAM ARGS`: a program with system calls hidden.
 //! `soak [--rounds N] [--seed S] [--seconds T]`: kills repot's processes at random moments and looks what is left.
 //! `density [--busybox N] [--systemd M] [--out DIR]`: many machines at once.
+//! `table [--trees A,B] [--before] [--out DIR]`: every tree in every container system, by `repot try`.
 //! `ci`: everything that is checked besides the tests.
 #![forbid(unsafe_code)]
 #![allow(
@@ -28,7 +29,8 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "usage: cargo xtask check-deps | gen [--check] | ci\n       \
     cargo xtask old-kernels [--short] [--set CALLS]... [TEST...] | without CALLS -- PROGRAM ARGS\n       \
     cargo xtask soak [--rounds N] [--seed S] [--seconds T]\n       \
-    cargo xtask density [--busybox N] [--systemd M] [--out DIR]";
+    cargo xtask density [--busybox N] [--systemd M] [--out DIR]\n       \
+    cargo xtask table [--trees A,B] [--before] [--out DIR]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         ["without", calls, "--", program @ ..] => old_kernels::without(calls, program),
         ["soak", args @ ..] => long::run("repot-soak", args),
         ["density", args @ ..] => long::run("repot-density", args),
+        ["table", args @ ..] => long::run("repot-table", args),
         ["ci"] => ci(),
         _ => {
             eprintln!("{USAGE}");
