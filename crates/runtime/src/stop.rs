@@ -60,13 +60,15 @@ fn ask_to_power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) 
     let timeout = timeout.unwrap_or_else(|| patience(&needs.power_off));
     let deadline = Instant::now() + timeout;
     let mut asked = ask(&state, &needs.power_off);
+    // An engine may have started its PID 1 only meanwhile.
+    let now = || registry::running(dirs, name).unwrap_or_else(|| state.clone());
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match connection.wait_end(Some(left.min(ASK_AGAIN)))? {
             Waited::Ended(status) => return Ok(Stopped::Clean(status)),
             Waited::Ready(_) | Waited::TimedOut if left <= ASK_AGAIN => break,
             // An init that is still booting may not have heard: runit takes requests only when all services are started.
-            Waited::Ready(_) | Waited::TimedOut => asked = ask(&state, &needs.power_off).or(asked),
+            Waited::Ready(_) | Waited::TimedOut => asked = ask(&now(), &needs.power_off).or(asked),
         }
     }
     let why = match asked {
@@ -77,15 +79,31 @@ fn ask_to_power_off(dirs: &Dirs, name: &MachineName, timeout: Option<Duration>) 
         Err(why) => why,
     };
     let why = why_not(&state, why);
-    send(&state, Signal::KILL)?;
+    kill_now(&now())?;
     registry::thaw(dirs, name);
-    match connection.wait_end(Some(Duration::from_secs(30)))? {
+    match connection.wait_end(Some(AFTER_KILL))? {
         Waited::Ended(_) => Ok(Stopped::Killed { why }),
         Waited::Ready(_) | Waited::TimedOut => Err(Error::Supervisor(format!(
             "{name} does not end although it was killed"
         ))),
     }
 }
+
+/// Ends a machine whose supervisor has been told that it is to stop.
+fn kill_now(state: &RuntimeState) -> Result<()> {
+    match send(state, Signal::KILL) {
+        // One whose PID 1 is not known, in an engine, is its supervisor's to end: a signal after the announcement kills.
+        Err(Error::NotRunning(_)) if state.spec.hand_over.is_some() => {
+            Leader::of_process(state.supervisor_pid, state.supervisor_start)
+                .ok_or_else(|| Error::NotRunning(state.spec.name.clone()))?
+                .send(Signal::TERM)
+        }
+        other => other,
+    }
+}
+
+/// How long something takes to be gone that was killed: an engine may have to be told.
+const AFTER_KILL: Duration = Duration::from_secs(60);
 
 /// Asks a machine to restart and waits until it goes down.
 ///

@@ -19,6 +19,7 @@ mod life;
 mod limits;
 mod quickstart;
 mod rootless;
+mod rules;
 mod run;
 mod sandbox;
 mod session;

@@ -91,7 +91,7 @@ impl InitSystem for Busybox {
                     return Ok(vec![edit::write(
                         setup.tree,
                         "/etc/inittab",
-                        &without_terminals(setup),
+                        without_terminals(setup),
                         "what busybox does without the file, but for the terminals",
                     )]);
                 }
@@ -151,7 +151,7 @@ fn without_terminals(setup: &Setup<'_>) -> String {
 fn is_default(setup: &Setup<'_>, getty: &repot_model::Getty) -> bool {
     getty.evidence.path == "/etc/inittab"
         && getty.evidence.seen.starts_with("no such file")
-        && !setup.tree.is_file("/etc/inittab")
+        && !setup.tree.root().is_file("/etc/inittab")
 }
 
 /// What busybox does when there is no inittab.

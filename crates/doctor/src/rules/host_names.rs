@@ -1,8 +1,8 @@
-//! The tree gives no address to `localhost`.
+//! The tree's `/etc/hosts` gives no address to `localhost`.
 //!
 //! Symptom: `ping: localhost: Name or service not known`; programs that talk to themselves do not start.
 
-use super::{Case, Rule, RuleMeta, absent};
+use super::{Case, Rule, RuleMeta};
 use crate::Result;
 use crate::edit;
 use crate::reading::evidence;
@@ -17,8 +17,8 @@ static META: RuleMeta = RuleMeta {
     severity: Severity::Cosmetic,
     summary: "localhost has no address",
     explain: "`localhost` is a name like any other: without a line in `/etc/hosts`, or glibc's module `myhostname`, nobody knows it. \
-Images for application containers have no such file, because Docker binds one over it; trees made by debootstrap without netbase have \
-none either.\n\nrepot adds the line. By hand: `echo 127.0.0.1 localhost >>TREE/etc/hosts`.",
+Images for application containers have an empty one, because Docker binds its own over it. A tree that has no such file at all may make \
+it at boot (Guix System, NixOS), or do without it, and is left alone.\n\nrepot adds the line. By hand: `echo 127.0.0.1 localhost >>TREE/etc/hosts`.",
     sources: &[
         "hosts(5), nsswitch.conf(5), nss-myhostname(8)",
         "RFC 6761, section 6.3",
@@ -32,12 +32,12 @@ impl Rule for HostNames {
 
     fn check(&self, case: &Case<'_>) -> Result<Vec<Finding>> {
         const HOSTS: &str = "/etc/hosts";
-        let (tree, offers) = (case.tree, case.offers);
-        let text = tree.text(HOSTS)?;
-        let is_known = text
-            .as_deref()
-            .is_some_and(|text| hosts::has_name(text, "localhost"));
-        let is_bound = offers.mounts.iter().any(|path| path == HOSTS);
+        let tree = case.tree;
+        let Some(text) = tree.text(HOSTS)? else {
+            return Ok(Vec::new());
+        };
+        let is_bound = case.offers.mounts.iter().any(|path| path == HOSTS);
+        let is_known = hosts::has_name(&text, "localhost");
         if case.facts.init.is_none() || is_known || is_bound || has_module(case)? {
             return Ok(Vec::new());
         }
@@ -46,11 +46,8 @@ impl Rule for HostNames {
             "localhost: Name or service not known",
         );
         finding.cause = "neither /etc/hosts nor a module of the C library knows it".into();
-        finding.evidence = vec![match &text {
-            Some(_) => evidence(HOSTS, None, "no line has localhost"),
-            None => absent(HOSTS),
-        }];
-        let text = hosts::add(&text.unwrap_or_default(), "127.0.0.1", "localhost");
+        finding.evidence = vec![evidence(HOSTS, None, "no line has localhost")];
+        let text = hosts::add(&text, "127.0.0.1", "localhost");
         finding.edits = vec![edit::write(
             tree,
             HOSTS,
@@ -93,7 +90,8 @@ mod tests {
     fn a_line_is_added() {
         let fine = tree().file("/etc/hosts", "127.0.0.1 localhost\n");
         assert!(diagnose_for(&fine, &offers(), RULE).is_empty());
-        mended(&tree(), &offers(), RULE);
+        assert!(diagnose_for(&tree(), &offers(), RULE).is_empty());
+        mended(&tree().file("/etc/hosts", ""), &offers(), RULE);
         let own = tree().file("/etc/hosts", "# mine\n10.0.0.1 box\n");
         mended(&own, &offers(), RULE);
         assert_eq!(
@@ -102,6 +100,6 @@ mod tests {
         );
         let mut bound = offers();
         bound.mounts.push("/etc/hosts".into());
-        assert!(diagnose_for(&tree(), &bound, RULE).is_empty());
+        assert!(diagnose_for(&tree().file("/etc/hosts", ""), &bound, RULE).is_empty());
     }
 }

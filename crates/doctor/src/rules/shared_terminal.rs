@@ -35,8 +35,9 @@ impl Rule for SharedTerminal {
         };
         let mut by_terminal: BTreeMap<&str, Vec<&Getty>> = BTreeMap::new();
         for getty in &init.gettys {
-            // All names of the console are one terminal.
-            let terminal = match is_console(case.offers, &getty.tty) {
+            // All names of the console are one terminal, unless the engine makes one for each getty.
+            let offers = case.offers;
+            let terminal = match !offers.tty1_is_console && is_console(offers, &getty.tty) {
                 true => "console",
                 false => getty.tty.as_str(),
             };
@@ -104,6 +105,19 @@ mod tests {
             tree.read("/etc/inittab"),
             "co:2:respawn:/sbin/getty 38400 console\n#c1:2:respawn:/sbin/getty -L console\n"
         );
+    }
+
+    #[test]
+    fn one_pty_for_each_is_fine() {
+        let tree = Tree::new()
+            .elf("/sbin/init", "SysV init version")
+            .elf("/sbin/getty", "")
+            .file(
+                "/etc/inittab",
+                "co:2:respawn:/sbin/getty console\n1:2:respawn:/sbin/getty tty1\n",
+            );
+        assert!(diagnose_for(&tree, &offers(), RULE).is_empty());
+        assert!(diagnose_for(&tree, &bare_offers(), RULE).is_empty());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use repot_e2e::trees::Tree;
 
 use crate::life::{Asks, Case};
 use crate::sandbox::{LONG, SHORT, Sandbox};
-use crate::session;
+use crate::session::{self, Shell};
 
 /// Tests of a tree each in an engine: `cells!("nspawn": bookworm_systemd = BOOKWORM_SYSTEMD, ...)`.
 macro_rules! cells {
@@ -167,5 +167,41 @@ fn is_root_there(case: &Case, console: &mut Console) -> Result<()> {
         "the shell says {said:?}, expected 0 and {:?}",
         case.comm
     );
+    Ok(())
+}
+
+/// As a person does it: attached from the start, logged in with the password, the shell as on a terminal; `reboot` and
+/// `poweroff` typed inside.
+pub fn attended(case: &Case, engine: &str) -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    attended_in(&mut sandbox, case, engine)?;
+    sandbox.finish()
+}
+
+/// The same in a sandbox that others made.
+pub fn attended_in(sandbox: &mut Sandbox, case: &Case, engine: &str) -> Result<()> {
+    let tree = sandbox.base(Tree::named(case.tree)?.with_password())?;
+    let name = sandbox.name();
+    let mut console = sandbox.console(&["boot", &tree, "--on", engine, "-n", &name])?;
+    session::login(&mut console).context("first login")?;
+    let shell = Shell {
+        tty: r"/dev/(?:console|tty1|pts/\d+)",
+        comm: case.comm,
+    };
+    session::check(&mut console, shell)?;
+    console.send_line("reboot")?;
+    process::until("the machine has restarted", LONG, || {
+        Ok(sandbox.status(&name)?["running"]["boots"] == 2)
+    })?;
+    session::login(&mut console).context("login after `reboot` inside")?;
+    console.send_line(case.poweroff)?;
+    let status = console.wait_exit(LONG).context("`poweroff` inside")?;
+    ensure!(
+        status.code() == Some(0),
+        "boot ended with {status} after `poweroff` inside\n{}",
+        console.text()
+    );
+    ensure!(sandbox.state(&name)? == "stopped");
+    sandbox.ok(&["rm", &name])?;
     Ok(())
 }

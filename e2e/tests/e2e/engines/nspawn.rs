@@ -1,8 +1,13 @@
 //! systemd-nspawn, on a host where systemd does not run.
 
-use anyhow::Result;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Context, Result, ensure};
 
 use crate::boot::{BOOKWORM_RUNIT, BOOKWORM_SYSTEMD, BOOKWORM_SYSVINIT};
+use crate::sandbox::{Sandbox, utf8};
+use repot_e2e::trees::Tree;
 
 super::cells!("nspawn":
     bookworm_systemd = BOOKWORM_SYSTEMD,
@@ -38,4 +43,91 @@ fn kept_sysvinit() -> Result<()> {
 #[test]
 fn orphaned() -> Result<()> {
     super::orphaned(&BOOKWORM_RUNIT, "nspawn")
+}
+
+#[test]
+fn attended_systemd() -> Result<()> {
+    super::attended(&BOOKWORM_SYSTEMD, "nspawn")
+}
+
+#[test]
+fn attended_sysvinit() -> Result<()> {
+    super::attended(&BOOKWORM_SYSVINIT, "nspawn")
+}
+
+/// Puts a program before the real systemd-nspawn, as hosts may have one.
+fn with_nspawn(sandbox: &mut Sandbox, script: &str) -> Result<()> {
+    let dir = sandbox.dir().join("bin");
+    fs::create_dir(&dir)?;
+    let file = dir.join("systemd-nspawn");
+    fs::write(&file, format!("#!/bin/sh\n{script}\n"))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+    let path = std::env::var("PATH").context("reading PATH")?;
+    sandbox.set_variable("PATH", &format!("{}:{path}", utf8(&dir)?));
+    Ok(())
+}
+
+/// An init without CAP_SYS_BOOT cannot say that it is done: it stays, alone. That is the end, and a clean one.
+#[test]
+fn an_init_that_cannot_end() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    let real = "/usr/bin/systemd-nspawn --drop-capability=CAP_SYS_BOOT";
+    with_nspawn(
+        &mut sandbox,
+        &format!(r#"[ "$1" = --version ] && exec {real} "$@"; exec {real} "$@""#),
+    )?;
+    let tree = sandbox.base(Tree::named("bookworm-sysvinit")?.with_password())?;
+    let name = sandbox.name();
+    sandbox.ok(&["boot", &tree, "--on", "nspawn", "-d", "-n", &name])?;
+    let started = std::time::Instant::now();
+    let done = sandbox.expect(&["stop", &name], 0)?;
+    ensure!(!done.err().contains("killed"), "{done}");
+    ensure!(
+        started.elapsed().as_secs() < 25,
+        "it took {:?}",
+        started.elapsed()
+    );
+    sandbox.ok(&["rm", &name])?;
+    sandbox.finish()
+}
+
+/// What an engine says when it does not start is told, and nothing is kept of the machine.
+#[test]
+fn an_engine_that_fails() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    with_nspawn(
+        &mut sandbox,
+        r#"[ "$1" = --version ] && exec /usr/bin/systemd-nspawn "$@"; echo "no such luck" >&2; exit 1"#,
+    )?;
+    let tree = sandbox.base(Tree::named("bookworm-busybox")?)?;
+    let name = sandbox.name();
+    let done = sandbox.expect(&["boot", &tree, "--on", "nspawn", "-d", "-n", &name], 3)?;
+    ensure!(
+        done.err().contains("systemd-nspawn ended with status 1")
+            && done.err().contains("no such luck"),
+        "{done}"
+    );
+    ensure!(sandbox.row(&name)?.is_none(), "it is listed");
+    sandbox.finish()
+}
+
+/// `repot command` prints what `boot --on` does, and does nothing.
+#[test]
+fn by_hand() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    let tree = sandbox.base(Tree::named("bookworm-sysvinit")?)?;
+    let text = sandbox.ok(&["command", &tree, "--for", "nspawn"])?;
+    ensure!(
+        text.contains(&format!("systemd-nspawn --quiet --directory={tree}"))
+            && text.contains("repot fix"),
+        "{text}"
+    );
+    let document = sandbox.ok(&["command", &tree, "--for", "nspawn", "--json"])?;
+    let document: serde_json::Value = serde_json::from_str(&document)?;
+    ensure!(
+        document["start"]["argv"][0] == "systemd-nspawn",
+        "{document}"
+    );
+    ensure!(sandbox.names()?.is_empty(), "it made a machine");
+    sandbox.finish()
 }

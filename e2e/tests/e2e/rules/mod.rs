@@ -1,0 +1,6 @@
+//! The rules, each on a tree that was broken on purpose: what happens without it, seen, and the login that it brings.
+
+mod boot;
+mod by_hand;
+mod hand;
+mod terminals;
