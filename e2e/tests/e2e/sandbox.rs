@@ -95,11 +95,6 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Gives every command this variable from here on.
-    pub fn set_variable(&mut self, name: &str, value: &str) {
-        self.put_around(&["env", &format!("{name}={value}")]);
-    }
-
     /// Gives every command these variables from here on.
     pub fn put_env(&mut self, variables: &[(&'static str, String)]) {
         self.env.extend_from_slice(variables);
