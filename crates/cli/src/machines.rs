@@ -10,7 +10,7 @@ use repot_model::{
     Network, Overlay, Policy, RECORD_VERSION, TmpfsMount,
 };
 use repot_rootfs::RootRead;
-use repot_runtime::idmap::{self, MountKind};
+use repot_runtime::idmap::{self, MountKind, NoUserNamespace};
 use repot_runtime::plan::{Payload, Request, cgroup_wish, plan};
 use repot_runtime::registry::{self, MachineLock};
 use repot_runtime::{Dirs, lxcfs_files};
@@ -410,7 +410,9 @@ fn choose_idmap(
     }
     match idmap::probe(&idmap, mounts) {
         Ok(()) => Ok(idmap),
-        Err(reason) if wish == UserNamespace::Auto && idmap::is_initial_namespace() => {
+        Err(NoUserNamespace::Impossible(reason))
+            if wish == UserNamespace::Auto && idmap::is_initial_namespace() =>
+        {
             Ok(IdMap::Host { reason })
         }
         Err(reason) => bail!("no user namespace is possible: {reason}"),

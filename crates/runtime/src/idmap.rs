@@ -8,6 +8,7 @@ use crate::error::{At, Error, Result};
 use repot_model::{IdMap, MachineName};
 use repot_sys::{Cloned, MountAttr, Namespaces, clone_process, mount_setattr};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -263,15 +264,23 @@ pub(crate) fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
 /// Whether overlayfs takes mapped layers is not tried but known: from Linux 5.19 on.
 ///
 /// # Errors
-/// The reason, in words for the user, why a machine on these paths has to run without a user namespace.
-pub fn probe(idmap: &IdMap, mounts: &[(&Path, MountKind)]) -> std::result::Result<(), String> {
+/// Why a machine on these paths cannot have a user namespace, or not now.
+pub fn probe(
+    idmap: &IdMap,
+    mounts: &[(&Path, MountKind)],
+) -> std::result::Result<(), NoUserNamespace> {
+    let impossible = NoUserNamespace::Impossible;
     if kernel_version() < (5, 19) {
-        return Err("overlayfs above ID-mapped layers needs Linux 5.19".into());
+        return Err(impossible(
+            "overlayfs above ID-mapped layers needs Linux 5.19".into(),
+        ));
     }
     let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|errno| errno.to_string())?;
-    let child = clone_process(Namespaces::USER)
-        .map_err(|error| format!("this kernel gives no user namespace ({error})"))?;
+        .map_err(|errno| NoUserNamespace::NotNow(errno.to_string()))?;
+    let child = clone_process(Namespaces::USER).map_err(|error| {
+        let limit = std::fs::read_to_string("/proc/sys/user/max_user_namespaces");
+        refusal(&error, limit.unwrap_or_default().trim())
+    })?;
     let pid = match child {
         Cloned::Child => {
             drop(theirs);
@@ -288,7 +297,32 @@ pub fn probe(idmap: &IdMap, mounts: &[(&Path, MountKind)]) -> std::result::Resul
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
     }
-    result
+    result.map_err(impossible)
+}
+
+/// Why there is no user namespace, in words for the user.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoUserNamespace {
+    /// This kernel, its settings or a file system do not have it: a machine may be started without one.
+    #[error("{0}")]
+    Impossible(String),
+    /// Something has run out. Who uses all of something up must not get the next machine started without its wall.
+    #[error("{0}")]
+    NotNow(String),
+}
+
+/// `limit` is that of user namespaces (namespaces(7), `/proc/sys/user`), with which they can also be forbidden.
+fn refusal(error: &repot_sys::Error, limit: &str) -> NoUserNamespace {
+    match error.errno {
+        Errno::NOSPC | Errno::USERS if limit == "0" => NoUserNamespace::Impossible(
+            "user namespaces are forbidden here (user.max_user_namespaces is 0)".into(),
+        ),
+        Errno::NOSPC | Errno::USERS => NoUserNamespace::NotNow(format!(
+            "all user namespaces are in use that there may be (user.max_user_namespaces is {limit}; they nest 32 deep)"
+        )),
+        Errno::AGAIN | Errno::NOMEM => NoUserNamespace::NotNow(error.to_string()),
+        _ => NoUserNamespace::Impossible(format!("this kernel gives no user namespace ({error})")),
+    }
 }
 
 /// Major and minor version of the running kernel.
@@ -346,6 +380,29 @@ mod tests {
         assert_eq!(again, first);
         let error = choose_within(u32::MAX, &name, |_| Ok(false)).unwrap_err();
         assert!(error.to_string().contains("taken"), "{error}");
+    }
+
+    #[test]
+    fn what_has_run_out_is_no_reason_to_go_without() {
+        let error = |errno| repot_sys::Error {
+            call: "clone",
+            args: String::new(),
+            errno,
+        };
+        for (errno, limit, is_possible) in [
+            (Errno::NOSPC, "96365", true),
+            (Errno::NOSPC, "0", false),
+            (Errno::AGAIN, "96365", true),
+            (Errno::INVAL, "", false),
+            (Errno::PERM, "96365", false),
+        ] {
+            let why = refusal(&error(errno), limit);
+            assert_eq!(
+                matches!(why, NoUserNamespace::NotNow(_)),
+                is_possible,
+                "{why}"
+            );
+        }
     }
 
     #[test]

@@ -229,7 +229,8 @@ fn id_mapping() -> Item {
         .map_err(|error| error.to_string())
         .and_then(|name| idmap::choose(&name).map_err(|error| error.to_string()))
         .and_then(|idmap| match idmap {
-            IdMap::Shifted { .. } => idmap::probe(&idmap, &[(place.as_path(), MountKind::Layer)]),
+            IdMap::Shifted { .. } => idmap::probe(&idmap, &[(place.as_path(), MountKind::Layer)])
+                .map_err(|why| why.to_string()),
             IdMap::Identity { .. } | IdMap::Host { .. } => {
                 Err("only root of the host may make them".into())
             }

@@ -65,3 +65,26 @@ fn no_room_for_machines() -> Result<()> {
 fn no_more_descriptors() -> Result<()> {
     fails_and_recovers("ulimit -n 6", "Too many open files")
 }
+
+/// No more user namespaces may be made. As root of a namespace, since the limit of the host's is everybody's; there is no machine
+/// without one there.
+#[test]
+fn no_more_user_namespaces() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    let tree = sandbox.base(Tree::named("bookworm-busybox")?)?;
+    let mut command = Command::new("unshare");
+    let script = "echo 0 >/proc/sys/user/max_user_namespaces; exec \"$@\"";
+    command
+        .args(["--user", "--map-root-user", "--mount", "--pid", "--fork"])
+        .args(["--mount-proc", "/bin/sh", "-c", script, "sh"])
+        .arg(binary()?)
+        .args(["run", "-x", &tree, "/bin/true"])
+        .env("REPOT_DATA_DIR", sandbox.data())
+        .env("REPOT_RUN_DIR", sandbox.running());
+    let done = process::run(&mut command, b"", LONG)?;
+    ensure!(
+        done.code == 125 && done.err().contains("user.max_user_namespaces is 0"),
+        "{done}"
+    );
+    sandbox.finish()
+}
