@@ -255,6 +255,9 @@ pub(crate) struct Run {
     /// Make the command itself PID 1, instead of a stub init above it
     #[arg(long, conflicts_with = "as_pid2")]
     pub(crate) as_pid1: bool,
+    /// Let chroot or nspawn run it, instead of repot itself
+    #[arg(long, value_name = "ENGINE", value_parser = crate::engines::parser(), conflicts_with_all = ["as_pid1", "as_pid2"])]
+    pub(crate) on: Option<String>,
     /// Put a stub init at PID 1, which reaps orphans and passes signals on (this is the default)
     #[arg(long)]
     pub(crate) as_pid2: bool,

@@ -21,8 +21,8 @@ use serde::Serialize;
 /// An engine on this host, and what it gives.
 #[derive(Debug)]
 pub(crate) struct Elsewhere {
-    engine: &'static dyn Engine,
-    host: Host,
+    pub(crate) engine: &'static dyn Engine,
+    pub(crate) host: Host,
     pub(crate) found: Discovery,
     pub(crate) offers: Offers,
     /// Whether it is started as its own documentation has it, without anything that repot knows.
@@ -66,7 +66,8 @@ pub(crate) fn engine_of(record: &MachineRecord) -> &str {
 }
 
 impl Elsewhere {
-    fn new(engine: &'static dyn Engine) -> anyhow::Result<Self> {
+    /// An engine that can be used on this host.
+    pub(crate) fn new(engine: &'static dyn Engine) -> anyhow::Result<Self> {
         let elsewhere = Self::imagined(engine);
         let id = engine.id();
         match &elsewhere.found.state {
@@ -121,14 +122,6 @@ pub(crate) fn spec(
     };
     check(record, elsewhere)?;
     let overlay = machines::overlay(dirs, record, writes);
-    let (layers, notes) = if elsewhere.is_unaided {
-        Default::default()
-    } else {
-        machines::layers(&start, &overlay, make)?
-    };
-    if make && let Overlay::Kept { dir } = &overlay {
-        machines::make_writes(dir)?;
-    }
     let network = machines::network(environment);
     let binds = machines::binds(environment)?;
     let tmpfs = machines::all_tmpfs(environment)?;
@@ -194,6 +187,15 @@ pub(crate) fn spec(
         .hint("nspawn and lxc run on the tree itself")
         .map_err(Into::into);
     }
+    // Not before: an engine that refuses leaves nothing to be removed.
+    let (layers, notes) = if elsewhere.is_unaided {
+        Default::default()
+    } else {
+        machines::layers(&start, &overlay, make)?
+    };
+    if make && let Overlay::Kept { dir } = &overlay {
+        machines::make_writes(dir)?;
+    }
     let cgroup_path = match hand_over.stays_in_cgroup {
         true => machines::cgroup(dirs, &record.name, payload, &limits)?,
         false => None,
@@ -212,7 +214,7 @@ pub(crate) fn spec(
         tmpfs,
         env,
         argv,
-        needs: needs.as_ref().clone(),
+        needs: Some(needs.as_ref().clone()),
         hand_over,
         is_served: is_added || is_served(facts, &elsewhere.offers),
     });

@@ -17,6 +17,7 @@ mod packages;
 mod password;
 mod policy;
 mod sessions;
+mod shell_mode;
 mod sources;
 
 use args::{Cli, Verb};

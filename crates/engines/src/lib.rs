@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod chroot;
 mod containerd;
 mod docker;
 mod host;
@@ -49,6 +50,18 @@ pub trait Engine: Sync + std::fmt::Debug {
     /// # Errors
     /// [`Error::CannotHost`]: something that was asked for does not exist there.
     fn hand_over(&self, launch: &Launch, host: &Host, found: &Discovery) -> Result<HandOver>;
+
+    /// How a single command, `launch.argv`, is run in the tree by it. Pure. `HandOver::start` has the caller's terminal, ends with
+    /// the command, and takes everything along that the command has left.
+    ///
+    /// # Errors
+    /// [`Error::CannotHost`]: it boots whole machines only, or something that was asked for does not exist there.
+    fn run_command(&self, _launch: &Launch, _host: &Host, _found: &Discovery) -> Result<HandOver> {
+        Err(Error::CannotHost {
+            engine: EngineId(self.id().to_owned()),
+            why: "single commands are run by repot itself, by chroot or by nspawn; this one boots whole machines".to_owned(),
+        })
+    }
 
     /// How its own documentation has one start a tree, with nothing that repot knows: for `repot try --before`. Pure. `None`:
     /// there is no such command, or nobody has looked for it.
@@ -108,6 +121,7 @@ fn listed_in(text: &str) -> Vec<Listed> {
 
 /// All engines but the native runtime, sorted by ID.
 pub static ENGINES: &[&dyn Engine] = &[
+    &chroot::Chroot,
     &containerd::Containerd,
     &docker::Docker,
     &incus::Incus,

@@ -3,11 +3,12 @@
 //! # Source
 //! systemd-nspawn(1); `src/nspawn/nspawn.c` of systemd 252 to 257; figures marked M in the project's knowledge base.
 
-use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, probe};
+use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, Usable, probe};
 use repot_model::{
     CgroupVersion, CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, LeaderProbe,
     Network, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer,
 };
+use std::path::PathBuf;
 
 #[derive(Debug)]
 pub(crate) struct Nspawn;
@@ -26,6 +27,7 @@ const CAPABILITIES: &[&str] = &[
     "LEASE",
     "LINUX_IMMUTABLE",
     "MKNOD",
+    "NET_ADMIN",
     "NET_BIND_SERVICE",
     "NET_BROADCAST",
     "NET_RAW",
@@ -47,14 +49,25 @@ impl Engine for Nspawn {
         "nspawn"
     }
 
-    fn discover(&self, _host: &Host) -> Discovery {
-        probe::by_version(
+    fn discover(&self, host: &Host) -> Discovery {
+        let found = probe::by_version(
             &["systemd-nspawn", "--version"],
             "apt-get install systemd-container",
-        )
+        );
+        if is_v2_only(&found) && host.cgroups != CgroupLayout::Unified {
+            return Discovery {
+                version: found.version,
+                state: Usable::No {
+                    why: "from version 258 on it runs only where the host has cgroup2 alone"
+                        .to_owned(),
+                    hint: "systemd.unified_cgroup_hierarchy=1 on the kernel's command line gives that; the native runtime needs none of it".to_owned(),
+                },
+            };
+        }
+        probe::for_root(found, host, "it works for root only")
     }
 
-    fn offers(&self, host: &Host, _found: &Discovery) -> Offers {
+    fn offers(&self, host: &Host, found: &Discovery) -> Offers {
         Offers {
             engine: EngineId(self.id().to_owned()),
             // /dev/console is a link to the pty, so that is what login sees (M).
@@ -71,13 +84,17 @@ impl Engine for Nspawn {
             container: Some("systemd-nspawn".into()),
             takes_env: true,
             cgroups: match host.cgroups {
-                CgroupLayout::Unified => vec![CgroupVersion::V2],
-                CgroupLayout::Hybrid | CgroupLayout::Legacy => {
+                CgroupLayout::Unified | CgroupLayout::Hybrid | CgroupLayout::Legacy
+                    if !is_v2_only(found) =>
+                {
                     vec![CgroupVersion::V2, CgroupVersion::V1Systemd]
+                }
+                CgroupLayout::Unified | CgroupLayout::Hybrid | CgroupLayout::Legacy => {
+                    vec![CgroupVersion::V2]
                 }
                 CgroupLayout::None => Vec::new(),
             },
-            capabilities: CAPABILITIES.iter().map(|name| (*name).to_owned()).collect(),
+            capabilities: host.capabilities_of(CAPABILITIES),
             stop: StopOffer::AnySignal,
             mounts: ["/proc", "/sys", "/dev", "/dev/shm", "/run"]
                 .map(str::to_owned)
@@ -95,9 +112,8 @@ impl Engine for Nspawn {
                 },
             ],
             ids: 65536,
-            // CAP_SYS_RESOURCE is CAP_SYS_RESOURCE (capability.h): 24.
-            raises_limits: host.has_capability(24),
-            sets_loginuid: true,
+            raises_limits: host.has_capability_named("SYS_RESOURCE"),
+            sets_loginuid: host.has_capability_named("AUDIT_CONTROL"),
             // Its filter answers ENOSYS to keyctl(2) and add_key(2) (nspawn-seccomp.c).
             has_keyring: true,
             sys_is_read_only: true,
@@ -109,97 +125,189 @@ impl Engine for Nspawn {
     }
 
     fn hand_over(&self, launch: &Launch, host: &Host, _found: &Discovery) -> Result<HandOver> {
-        let at = launch.run.join("root");
-        let mut start = vec![
-            "systemd-nspawn".to_owned(),
-            "--quiet".into(),
-            format!("--directory={}", at.display()),
-            format!("--machine={}", launch.name),
-            format!("--hostname={}", launch.hostname),
-            format!("--uuid={}", launch.uuid),
-            "--console=interactive".into(),
-        ];
-        // Without machined there is nobody to register with; and the machine stays in the supervisor's care.
-        start.extend(["--register=no", "--keep-unit"].map(str::to_owned));
-        if launch.network == Network::None {
-            start.push("--private-network".into());
-        } else {
-            start.push("--resolv-conf=off".into());
-        }
+        let mut start = words(launch).arg("--console=interactive");
         if let Some(signal) = launch.power_off {
-            start.push(format!("--kill-signal={signal}"));
-        }
-        for bind in &launch.binds {
-            let option = if bind.read_only {
-                "--bind-ro"
-            } else {
-                "--bind"
-            };
-            start.push(format!(
-                "{option}={}:{}",
-                escaped(&bind.host_path.display().to_string()),
-                escaped(&bind.guest_path)
-            ));
-        }
-        for tmpfs in &launch.tmpfs {
-            start.push(format!(
-                "--tmpfs={}:{}",
-                escaped(&tmpfs.guest_path),
-                tmpfs.options
-            ));
-        }
-        for (name, value) in &launch.env {
-            start.push(format!("--setenv={name}={value}"));
+            start = start.arg(format!("--kill-signal={signal}"));
         }
         // A program instead of --boot, which would prefer a systemd that is installed beside the tree's init.
-        start.extend(launch.argv.iter().cloned());
-        let mut start = CommandLine::new(start);
-        // Its own guess goes by the host, and a systemd from 258 on refuses what that comes to on a v1 host (M).
-        if host.cgroups != CgroupLayout::Unified {
-            let unified = launch.can_use(CgroupVersion::V2);
-            start = start.env(
-                "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY",
-                if unified { "1" } else { "0" },
-            );
+        let mut plan = plan(launch, with_program(start, launch, host));
+        // With --keep-unit it leaves the restart to its caller (nspawn.c, EXIT_FORCE_RESTART).
+        plan.reboot_status = Some(133);
+        if launch.power_off.is_some() {
+            let pattern = format!("systemd-nspawn .*--machine={} ", launch.name);
+            plan.by_hand.push((
+                "stop; ^] pressed three times within a second kills instead".to_owned(),
+                CommandLine::new(["pkill", "-TERM", "-f", "--", pattern.as_str()]),
+            ));
         }
-        Ok(HandOver {
-            engine: EngineId(self.id().to_owned()),
-            delivery: Delivery::Overlay { at },
-            files: Vec::new(),
-            setup: Vec::new(),
-            start,
-            leader: LeaderProbe::Descendant,
-            // With --keep-unit it leaves the restart to its caller (nspawn.c, EXIT_FORCE_RESTART).
-            restarts_itself: false,
-            reboot_status: Some(133),
-            // Else all machines would share its caller's: with --keep-unit it makes none but two below that (nspawn-cgroup.c).
-            stays_in_cgroup: true,
-            kill: Vec::new(),
-            remove: Vec::new(),
-            by_hand: Vec::new(),
-        })
+        Ok(plan)
     }
 
-    fn unaided(&self, launch: &Launch, host: &Host, found: &Discovery) -> Option<HandOver> {
-        let plan = self.hand_over(launch, host, found).ok()?;
-        let at = launch.run.join("root");
-        let mut start = vec![
-            "systemd-nspawn".to_owned(),
-            "--boot".into(),
-            format!("--directory={}", at.display()),
-        ];
-        // Without these it does not start where there is no systemd.
-        if !host.has_systemd {
-            start.extend(["--register=no", "--keep-unit"].map(str::to_owned));
-        }
-        Some(HandOver {
-            start: CommandLine::new(start),
-            ..plan
-        })
+    fn run_command(&self, launch: &Launch, host: &Host, _found: &Discovery) -> Result<HandOver> {
+        // Below its stub init, as few programs know what PID 1 has to do; and in a pipe as they are without it.
+        let start = words(launch).arg("--console=autopipe").arg("--as-pid2");
+        Ok(plan(launch, with_program(start, launch, host)))
     }
+}
+
+/// Where it gets the tree.
+fn place(launch: &Launch) -> PathBuf {
+    launch.run.join("root")
+}
+
+/// The options that do not depend on what is run.
+fn words(launch: &Launch) -> CommandLine {
+    let mut start = CommandLine::new([
+        "systemd-nspawn".to_owned(),
+        "--quiet".into(),
+        format!("--directory={}", place(launch).display()),
+        format!("--machine={}", launch.name),
+        format!("--hostname={}", launch.hostname),
+        format!("--uuid={}", launch.uuid),
+        // A file of settings of a machine that has the same name is not meant.
+        "--settings=no".into(),
+        // Where systemd runs on the host too: the machine stays in the supervisor's care and cgroups. Who wants machinectl to
+        // know it has the engine of that name.
+        "--register=no".into(),
+        "--keep-unit".into(),
+        // Nothing of the host's goes into the tree by itself.
+        "--link-journal=no".into(),
+        "--timezone=off".into(),
+        "--resolv-conf=off".into(),
+    ]);
+    if launch.network == Network::None {
+        start = start.arg("--private-network");
+    }
+    for bind in &launch.binds {
+        let option = if bind.read_only {
+            "--bind-ro"
+        } else {
+            "--bind"
+        };
+        start = start.arg(format!(
+            "{option}={}:{}",
+            escaped(&bind.host_path.display().to_string()),
+            escaped(&bind.guest_path)
+        ));
+    }
+    for tmpfs in &launch.tmpfs {
+        start = start.arg(format!(
+            "--tmpfs={}:{}",
+            escaped(&tmpfs.guest_path),
+            tmpfs.options
+        ));
+    }
+    for (name, value) in &launch.env {
+        start = start.arg(format!("--setenv={name}={value}"));
+    }
+    start
+}
+
+fn with_program(start: CommandLine, launch: &Launch, host: &Host) -> CommandLine {
+    let start = launch.argv.iter().fold(start, CommandLine::arg);
+    // From version 255 on; without --boot, no version looks for it.
+    let start = start.env("SYSTEMD_NSPAWN_CHECK_OS_RELEASE", "0");
+    // Its own guess goes by the host and by the systemd in the tree: one from 258 on refuses what that comes to on a v1 host,
+    // and a tree without any gets v1 on a v2 host, which fails where nspawn runs in a container itself (M).
+    match host.cgroups {
+        CgroupLayout::None => start,
+        CgroupLayout::Unified | CgroupLayout::Hybrid | CgroupLayout::Legacy => start.env(
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY",
+            if launch.can_use(CgroupVersion::V2) {
+                "1"
+            } else {
+                "0"
+            },
+        ),
+    }
+}
+
+fn plan(launch: &Launch, start: CommandLine) -> HandOver {
+    HandOver {
+        engine: EngineId("nspawn".to_owned()),
+        delivery: Delivery::Overlay { at: place(launch) },
+        files: Vec::new(),
+        setup: Vec::new(),
+        start,
+        leader: LeaderProbe::Descendant,
+        restarts_itself: false,
+        reboot_status: None,
+        // Else all machines would share its caller's: with --keep-unit it makes none but two below that (nspawn-cgroup.c).
+        stays_in_cgroup: true,
+        kill: Vec::new(),
+        remove: Vec::new(),
+        by_hand: Vec::new(),
+    }
+}
+
+/// Whether it knows cgroup2 only (NEWS of systemd 258).
+fn is_v2_only(found: &Discovery) -> bool {
+    let digits = found
+        .version
+        .as_deref()
+        .and_then(|version| version.split(|c: char| !c.is_ascii_digit()).next());
+    digits
+        .and_then(|digits| digits.parse::<u32>().ok())
+        .is_some_and(|major| major >= 258)
 }
 
 /// Colons separate the parts of a bind, and a backslash escapes them (systemd-nspawn(1), `--bind=`).
 fn escaped(path: &str) -> String {
     path.replace('\\', "\\\\").replace(':', "\\:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{found, host, launch};
+
+    #[test]
+    fn a_machine_is_handed_over_by_one_command() {
+        let plan = Nspawn
+            .hand_over(&launch(), &host(CgroupLayout::Hybrid), &found("252"))
+            .unwrap();
+        assert_eq!(
+            plan.start.to_string(),
+            "SYSTEMD_NSPAWN_CHECK_OS_RELEASE=0 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet \
+             --directory=/run/repot/web/root --machine=web --hostname=web.example \
+             --uuid=0123456789abcdef0123456789abcdef --settings=no --register=no --keep-unit \
+             --link-journal=no --timezone=off --resolv-conf=off --private-network '--bind-ro=/usr/share/a b:/mnt' \
+             --tmpfs=/scratch:size=1m --setenv=TERM=xterm --console=interactive --kill-signal=SIGRTMIN+4 /sbin/init --log-target=console"
+        );
+        assert_eq!(plan.reboot_status, Some(133));
+        assert_eq!(escaped("/a:b\\c"), "/a\\:b\\\\c");
+    }
+
+    #[test]
+    fn cgroups_follow_the_init_and_the_version() {
+        let old = Launch {
+            cgroups: vec![CgroupVersion::V1Systemd],
+            ..launch()
+        };
+        for layout in [CgroupLayout::Unified, CgroupLayout::Hybrid] {
+            let plan = Nspawn
+                .hand_over(&old, &host(layout), &found("252"))
+                .unwrap();
+            let wanted = (
+                "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY".to_owned(),
+                "0".to_owned(),
+            );
+            assert!(plan.start.env.contains(&wanted));
+        }
+        let offers = |layout, version: &str| Nspawn.offers(&host(layout), &found(version)).cgroups;
+        let both = [CgroupVersion::V2, CgroupVersion::V1Systemd];
+        assert_eq!(offers(CgroupLayout::Unified, "257.9"), both);
+        assert_eq!(offers(CgroupLayout::Hybrid, "252"), both);
+        assert_eq!(offers(CgroupLayout::Unified, "258~rc1"), both[..1]);
+        assert!(offers(CgroupLayout::None, "252").is_empty());
+    }
+
+    #[test]
+    fn a_command_runs_below_its_stub() {
+        let host = host(CgroupLayout::Unified);
+        let plan = Nspawn.run_command(&launch(), &host, &found("252")).unwrap();
+        let text = plan.start.to_string();
+        assert!(text.contains(" --as-pid2 /sbin/init"), "{text}");
+        assert!(!text.contains("--kill-signal"), "{text}");
+    }
 }

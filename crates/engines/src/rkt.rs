@@ -98,4 +98,8 @@ impl Engine for Rkt {
             why: WHY.to_owned(),
         })
     }
+
+    fn run_command(&self, launch: &Launch, host: &Host, found: &Discovery) -> Result<HandOver> {
+        self.hand_over(launch, host, found)
+    }
 }

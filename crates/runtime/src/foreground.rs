@@ -4,6 +4,7 @@
 use crate::cgroup::MachineCgroups;
 use crate::dirs::Dirs;
 use crate::error::{At, Error, Result};
+use crate::handed_over::HandedOver;
 use crate::launch::{Launched, Prepared, launch};
 use crate::registry::{self, MachineLock};
 use crate::stdio::{Pump, Stdio, forward};
@@ -14,6 +15,7 @@ use repot_sys::SignalSet;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// SIGHUP, SIGINT, SIGQUIT, SIGTERM and SIGCHLD.
 const WATCHED: &[i32] = &[1, 2, 3, 15, 17];
@@ -85,7 +87,9 @@ fn run(dirs: &Dirs, spec: &BootSpec) -> std::result::Result<Ran, RunError> {
         .map_err(RunError::NotStarted)?;
     let result = start(dirs, &mut state, stdio, &cgroups)
         .map_err(RunError::NotStarted)
-        .and_then(|machine| follow(&machine, pump, &signals).map_err(RunError::Later));
+        .and_then(|(machine, _delivered)| {
+            follow(&machine, pump, &signals).map_err(RunError::Later)
+        });
     let oom_kills = cgroups.oom_kills();
     let removed = cgroups.remove();
     let status = result?;
@@ -111,17 +115,37 @@ fn first_state(spec: &BootSpec) -> RuntimeState {
     }
 }
 
-/// Starts PID 1 and notes on disk who it is.
+/// Starts PID 1, or an engine's program, and notes on disk who it is. With it comes what has to last as long as that.
 fn start(
     dirs: &Dirs,
     state: &mut RuntimeState,
     stdio: Option<Stdio>,
     cgroups: &MachineCgroups,
-) -> Result<Launched> {
+) -> Result<(Launched, Option<HandedOver>)> {
     let spec = &state.spec;
     let dir = dirs.running(&spec.name);
+    let (machine, delivered) = match &spec.hand_over {
+        Some(plan) => {
+            let engine = HandedOver::prepare(plan, spec, &dir)?;
+            (engine.launch(cgroups, stdio.as_ref())?, Some(engine))
+        }
+        None => (start_natively(spec, &dir, stdio, cgroups)?, None),
+    };
+    state.leader_pid = machine.pid;
+    state.leader_start = registry::start_time(machine.pid).unwrap_or(0);
+    // The program runs: what cannot be written now is no reason to say that it was not started.
+    let _ = registry::write_json(&dir.join("state.json"), state);
+    Ok((machine, delivered))
+}
+
+fn start_natively(
+    spec: &BootSpec,
+    dir: &Path,
+    stdio: Option<Stdio>,
+    cgroups: &MachineCgroups,
+) -> Result<Launched> {
     let inputs = Inputs {
-        staging: dir.clone(),
+        staging: dir.to_owned(),
         notify_socket: None,
         host_os_release: String::new(),
         bind_is_dir: spec
@@ -132,12 +156,7 @@ fn start(
     };
     // The program's copies of the pipes are the only ones after this function, so that their end is its end.
     let prepared = Prepared::new(spec, &inputs)?.with_stdio(stdio);
-    let machine = launch(spec, &prepared, cgroups)?;
-    state.leader_pid = machine.pid;
-    state.leader_start = registry::start_time(machine.pid).unwrap_or(0);
-    // The program runs: what cannot be written now is no reason to say that it was not started.
-    let _ = registry::write_json(&dir.join("state.json"), state);
-    Ok(machine)
+    launch(spec, &prepared, cgroups)
 }
 
 /// Shows or copies what the program writes, until it has ended; its status.

@@ -4,7 +4,7 @@ use crate::args::{ByHand, Writes};
 use crate::handing::Elsewhere;
 use crate::machines::{self, Mapping, Purpose, Start};
 use crate::mending::Mending;
-use crate::{engines, handing, output, sources};
+use crate::{engines, handing, output, shell_mode, sources};
 use anyhow::anyhow;
 use repot_engines::{Usable, engine_name};
 use repot_model::{
@@ -78,10 +78,23 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
         .as_deref()
         .map_or(Purpose::Boot, Purpose::BootWith);
     let (root, facts) = machines::inspect(&record.base, purpose)?;
-    let needs = repot_doctor::needs(&facts)
-        .ok_or_else(|| anyhow!("{} has no init that could be booted", tree.source))
-        .hint(format!("`repot doctor {}` tells more", args.source))?;
     let elsewhere = Elsewhere::imagined(engines::other(&args.engine)?);
+    let payload = match repot_doctor::needs(&facts) {
+        // Where nothing boots, a shell is what there can be.
+        _ if !elsewhere.offers.is_pid1 => Payload::Command {
+            argv: vec![super::run::shell(&root, facts.root.shell.as_deref())?],
+            terminal: true,
+        },
+        Some(needs) => Payload::Init {
+            needs: Box::new(needs),
+            argv: None,
+        },
+        None => {
+            return Err(anyhow!("{} has no init that could be booted", tree.source))
+                .hint(format!("`repot doctor {}` tells more", args.source))
+                .map_err(Into::into);
+        }
+    };
     // By hand, nobody of repot's is there to answer on a silent console.
     let mut offers = elsewhere.offers.clone();
     offers.serves_silent_console = false;
@@ -94,14 +107,14 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
         facts: &facts,
         writes: &writes,
         environment: &args.environment,
-        payload: Payload::Init {
-            needs: Box::new(needs),
-            argv: None,
-        },
+        payload,
         mending: &mending,
         mapping: Mapping::Assumed,
     };
-    let spec = handing::spec(start, &elsewhere, false)?;
+    let spec = match elsewhere.offers.is_pid1 {
+        true => handing::spec(start, &elsewhere, false)?,
+        false => shell_mode::spec(start, &elsewhere, false)?,
+    };
     let plan = spec
         .hand_over
         .ok_or_else(|| anyhow!("{} needs no handing over", args.engine))?;
@@ -226,7 +239,7 @@ fn show(plan: &HandOver, notes: &[Decision], prepare: &[(&str, CommandLine)]) {
     for command in &plan.setup {
         output::line(command.to_string());
     }
-    comment("start it, with its console on this terminal");
+    comment("start it, on this terminal");
     output::line(plan.start.to_string());
     for (what, command) in &plan.by_hand {
         comment(what);

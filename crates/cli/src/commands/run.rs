@@ -1,9 +1,10 @@
 //! `repot run`: a command in a tree below a stub init, in the foreground.
 
 use crate::args::Run;
+use crate::handing::Elsewhere;
 use crate::machines::{self, Mapping, Purpose, Start};
 use crate::mending::Mending;
-use crate::{output, policy, sources};
+use crate::{engines, handing, output, policy, shell_mode, sources};
 use anyhow::bail;
 use repot_model::{BootSpec, Pid1};
 use repot_runtime::plan::Payload;
@@ -54,6 +55,9 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
     } else {
         Pid1::Stub
     };
+    if let Some(engine) = args.on.as_deref().filter(|engine| *engine != "native") {
+        return run_on(engine, &args, start, is_changed && is_kept);
+    }
     if args.dry_run {
         let mut spec = machines::spec(start, None)?;
         spec.pid1 = pid1;
@@ -92,6 +96,22 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
     }
 }
 
+/// The same in another engine.
+fn run_on(engine: &str, args: &Run, start: Start<'_>, is_record: bool) -> anyhow::Result<u8> {
+    let (dirs, record) = (start.dirs, start.record);
+    let elsewhere = Elsewhere::new(engines::other(engine)?)?;
+    if args.dry_run {
+        return handing::show(&shell_mode::spec(start, &elsewhere, false)?, args.json);
+    }
+    let lock = registry::lock(dirs, &record.name)?;
+    let spec = shell_mode::spec(start, &elsewhere, true)?;
+    if is_record {
+        registry::write_record(dirs, record)?;
+    }
+    let ran = run_in_foreground(dirs, &spec, &lock).map_err(Error::from)?;
+    Ok(ended(&spec, ran))
+}
+
 /// The exit status; said is what it may be due to.
 fn ended(spec: &BootSpec, ran: Ran) -> u8 {
     if ran.oom_kills > 0 {
@@ -101,7 +121,11 @@ fn ended(spec: &BootSpec, ran: Ran) -> u8 {
     ran.status
 }
 
-fn shell(root: &repot_rootfs::RootRead, of_root: Option<&str>) -> anyhow::Result<String> {
+/// The shell of root, or one that there is.
+pub(crate) fn shell(
+    root: &repot_rootfs::RootRead,
+    of_root: Option<&str>,
+) -> anyhow::Result<String> {
     let candidates = of_root.into_iter().chain([
         "/bin/bash",
         "/bin/sh",

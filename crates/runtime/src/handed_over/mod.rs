@@ -20,6 +20,7 @@ pub(crate) use root::{Delivered, remove_run_dir};
 use crate::cgroup::MachineCgroups;
 use crate::error::{Error, Result};
 use crate::launch::Launched;
+use crate::stdio::Stdio;
 use repot_model::{BootSpec, Delivery, HandOver};
 use std::path::Path;
 
@@ -57,12 +58,16 @@ impl HandedOver {
         })
     }
 
-    /// Starts the engine's program.
+    /// Starts the engine's program, on a pty unless it is given files.
     ///
     /// # Errors
     /// There is no such program, or no pty.
-    pub(crate) fn launch(&self, cgroups: &MachineCgroups) -> Result<Launched> {
-        let mut launched = program::start(&self.plan.start, cgroups)?;
+    pub(crate) fn launch(
+        &self,
+        cgroups: &MachineCgroups,
+        stdio: Option<&Stdio>,
+    ) -> Result<Launched> {
+        let mut launched = program::start(&self.plan.start, cgroups, stdio)?;
         launched.warnings.extend_from_slice(&cgroups.warnings);
         Ok(launched)
     }

@@ -3,6 +3,7 @@
 use crate::cgroup::MachineCgroups;
 use crate::error::{At, Error, Result};
 use crate::launch::Launched;
+use crate::stdio::Stdio;
 use repot_model::CommandLine;
 use repot_sys::{Cloned, Namespaces, clone_process};
 use rustix::io::Errno;
@@ -15,18 +16,23 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 
-/// Starts it: in these cgroups, and in a session of its own with the pty as controlling terminal and as standard files; it dies
-/// with its caller.
+/// Starts it: in these cgroups, and in a session of its own with the pty as controlling terminal and as standard files, or with
+/// these files and no terminal; it dies with its caller.
 ///
 /// # Errors
 /// There is no pty, or no such program, or the cgroups do not take it.
-pub(super) fn start(command: &CommandLine, cgroups: &MachineCgroups) -> Result<Launched> {
+pub(super) fn start(
+    command: &CommandLine,
+    cgroups: &MachineCgroups,
+    stdio: Option<&Stdio>,
+) -> Result<Launched> {
     let program = command.argv.first().cloned().unwrap_or_default();
     let (argv, env) = words(command)?;
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = rustix::pty::openpt(flags).at("opening", "/dev/ptmx")?;
-    rustix::pty::unlockpt(&master).at("unlocking", "a pty")?;
-    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).at("opening", "a pty")?;
+    let pty = match stdio {
+        Some(_) => None,
+        None => Some(new_pty()?),
+    };
+    let slave = pty.as_ref().map(|(_, slave)| slave);
     let (mut failure, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
         .map(|(reader, writer)| (std::fs::File::from(reader), writer))
         .at("making", "a pipe")?;
@@ -34,7 +40,7 @@ pub(super) fn start(command: &CommandLine, cgroups: &MachineCgroups) -> Result<L
     let (pid, pidfd) = match clone_process(Namespaces::NONE)? {
         Cloned::Child => {
             let errno = match entrances.enter(false) {
-                Ok(()) => run(&argv, &env, &slave),
+                Ok(()) => run(&argv, &env, slave, stdio),
                 Err(errno) => errno,
             };
             let _ = rustix::io::write(&writer, &errno.raw_os_error().to_le_bytes());
@@ -42,7 +48,7 @@ pub(super) fn start(command: &CommandLine, cgroups: &MachineCgroups) -> Result<L
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
-    drop((slave, writer));
+    drop(writer);
     // The pipe is closed by the exec, or holds why there was none.
     let mut errno = [0u8; 4];
     if failure.read_exact(&mut errno).is_ok() {
@@ -55,9 +61,18 @@ pub(super) fn start(command: &CommandLine, cgroups: &MachineCgroups) -> Result<L
     Ok(Launched {
         pid,
         pidfd,
-        terminals: vec![master],
+        terminals: pty.map(|(master, _)| master).into_iter().collect(),
         warnings: Vec::new(),
     })
+}
+
+/// A pty: the side of those who look at it, and the program's.
+fn new_pty() -> Result<(OwnedFd, OwnedFd)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = rustix::pty::openpt(flags).at("opening", "/dev/ptmx")?;
+    rustix::pty::unlockpt(&master).at("unlocking", "a pty")?;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).at("opening", "a pty")?;
+    Ok((master, slave))
 }
 
 /// argv and environment: this process' own, with those of the command in place of what has the same name.
@@ -86,14 +101,24 @@ fn words(command: &CommandLine) -> Result<(Vec<CString>, Vec<CString>)> {
 }
 
 /// The child. Returns only if the program cannot be executed.
-fn run(argv: &[CString], env: &[CString], terminal: &OwnedFd) -> Errno {
+fn run(
+    argv: &[CString],
+    env: &[CString],
+    terminal: Option<&OwnedFd>,
+    stdio: Option<&Stdio>,
+) -> Errno {
     let settle = || -> std::result::Result<(), Errno> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         rustix::process::setsid()?;
-        rustix::process::ioctl_tiocsctty(terminal)?;
-        rustix::stdio::dup2_stdin(terminal)?;
-        rustix::stdio::dup2_stdout(terminal)?;
-        rustix::stdio::dup2_stderr(terminal)?;
+        if let Some(terminal) = terminal {
+            rustix::process::ioctl_tiocsctty(terminal)?;
+            rustix::stdio::dup2_stdin(terminal)?;
+            rustix::stdio::dup2_stdout(terminal)?;
+            rustix::stdio::dup2_stderr(terminal)?;
+        }
+        if let Some(stdio) = stdio {
+            stdio.install()?;
+        }
         repot_sys::cloexec_from(3).map_err(|error| error.errno)
     };
     if let Err(errno) = settle() {

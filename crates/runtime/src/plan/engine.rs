@@ -36,8 +36,8 @@ pub struct EngineRequest {
     pub env: Vec<(String, String)>,
     /// argv of PID 1.
     pub argv: Vec<String>,
-    /// What the init wants.
-    pub needs: Needs,
+    /// What the init wants. `None`: a single command is run.
+    pub needs: Option<Needs>,
     /// How it is handed over.
     pub hand_over: HandOver,
     /// Whether a getty of the tree answers on the engine's console.
@@ -83,10 +83,16 @@ pub fn plan_for_engine(request: EngineRequest) -> BootSpec {
             why: why.to_owned(),
         })
     };
-    decide(
-        format!("PID 1: {}", request.argv.join(" ")),
-        "the init of the tree",
-    );
+    match request.needs {
+        Some(_) => decide(
+            format!("PID 1: {}", request.argv.join(" ")),
+            "the init of the tree",
+        ),
+        None => decide(
+            format!("command: {}", request.argv.join(" ")),
+            "as given, or the shell of root",
+        ),
+    }
     decide(
         format!("runs in: {engine}"),
         "asked for with --on; terminals, cgroups, user IDs and system calls are that engine's business",
@@ -119,7 +125,7 @@ pub fn plan_for_engine(request: EngineRequest) -> BootSpec {
             role: TerminalRole::Console,
         }],
         cgroup: CgroupPlan {
-            version: super::cgroup_wish(Some(&request.needs)).0,
+            version: super::cgroup_wish(request.needs.as_ref()).0,
             path: request.cgroup_path,
         },
         limits: request.limits,
@@ -131,7 +137,7 @@ pub fn plan_for_engine(request: EngineRequest) -> BootSpec {
         seccomp: Seccomp::Unconfined,
         devices: Vec::new(),
         bare_proc: true,
-        needs: Some(request.needs),
+        needs: request.needs,
         hand_over: Some(request.hand_over),
         console_login: !request.is_served,
         decisions,

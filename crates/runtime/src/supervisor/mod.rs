@@ -97,7 +97,7 @@ impl Launcher {
     fn launch(&self, spec: &BootSpec, cgroups: &MachineCgroups) -> Result<Launched> {
         match self {
             Self::Native(prepared) => launch(spec, prepared, cgroups),
-            Self::Engine(engine) => engine.launch(cgroups),
+            Self::Engine(engine) => engine.launch(cgroups, None),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The body is the same for all engines ([`cell`]); each engine's file has the cells that it can have, and what it needs around
 //! them.
 
+mod chroot;
 mod containerd;
 mod daemons;
 mod docker;
