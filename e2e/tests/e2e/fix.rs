@@ -1,7 +1,7 @@
 //! Edits of a tree: laid over it by `boot` and `run`, written into it by `fix`.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use repot_e2e::digest::{differences, digest};
 use repot_e2e::process::{self, Done};
 use repot_e2e::trees::{PASSWORD, PASSWORD_HASH, Tree};
+use repot_e2e::user::User;
 use rustix::event::Timespec;
 use rustix::fs::{XattrFlags, setxattr};
 use rustix::process::{Pid, Signal, kill_process};
@@ -263,4 +264,29 @@ fn install(sandbox: &Sandbox, recipe: &str, packages: &str) -> Result<()> {
         "{again}"
     );
     Ok(())
+}
+
+/// A user's own tree, without root: in a user namespace, as for everything that touches files of a tree.
+#[test]
+fn a_users_tree_is_mended_without_root() -> Result<()> {
+    let user = User::with_subordinate_ids()?;
+    let sandbox = Sandbox::of_user(&user)?;
+    let dir = copy(&sandbox, Tree::named("bookworm-busybox")?, "tree")?;
+    let tree = utf8(&dir)?;
+    let mut chown = std::process::Command::new("chown");
+    chown.args(["-hR", &format!("{}:{}", user.uid, user.gid), &tree]);
+    let done = process::run(&mut chown, b"", LONG)?;
+    ensure!(done.code == 0, "{done}");
+    let before = digest(&dir)?;
+    let hash = ["fix", &tree, "--root-password-hash", PASSWORD_HASH];
+    sandbox.expect(&hash, 0)?;
+    let shadow = dir.join("etc/shadow");
+    ensure!(fs::read_to_string(&shadow)?.contains(PASSWORD_HASH));
+    ensure!(
+        fs::metadata(&shadow)?.uid() == user.uid,
+        "it has changed hands"
+    );
+    sandbox.expect(&["fix", &tree, "--undo"], 0)?;
+    ensure!(digest(&dir)? == before, "undone, but not as it was");
+    sandbox.finish()
 }
