@@ -114,9 +114,9 @@ fn what_was_exported_is_imported_as_the_same_tree() -> Result<()> {
     let tree = sandbox.base(Tree::named("bookworm-busybox")?)?;
     let before = digest::digest(Path::new(&tree))?;
     let out = outs(&sandbox)?;
-    for form in ["tar", "tar.gz", "tar.zst", "tar.bz2"] {
+    for form in ["tar", "tar.gz", "tar.zst", "tar.bz2", "lxd", "aci"] {
         let file = utf8(&out.join(format!("tree.{form}")))?;
-        sandbox.ok(&["export", &tree, "--to", form, &file])?;
+        sandbox.ok(&["export", &tree, "--to", form, "--no-adapt", &file])?;
         let imported: Value = serde_json::from_str(&sandbox.ok(&["import", &file, "--json"])?)?;
         let rootfs = imported["rootfs"].as_str().context("import --json")?;
         ensure!(

@@ -3,7 +3,7 @@
 //! Directories of one name are merged, and the topmost lends its attributes; a character device with number 0/0 hides what is
 //! below it, and so does a directory marked as opaque.
 
-use super::xattrs::{Xattrs, fd_xattrs};
+use super::xattrs::{Xattrs, fd_xattrs, node_xattrs};
 use crate::beneath;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
@@ -110,7 +110,9 @@ pub(super) fn children(parts: &[Part]) -> Result<Vec<(Vec<u8>, Vec<usize>)>> {
                     AtFlags::SYMLINK_NOFOLLOW,
                 )?)
             };
-            if part.layer > 0 && stat.as_ref().is_some_and(is_whiteout) {
+            if let (1.., Some(stat)) = (part.layer, &stat)
+                && (is_whiteout(stat) || is_marked_whiteout(part, name, stat)?)
+            {
                 found.remove(name);
                 continue;
             }
@@ -134,6 +136,21 @@ fn kind(stat: &Stat) -> FileType {
 /// overlayfs.rst, "whiteouts and opaque directories".
 fn is_whiteout(stat: &Stat) -> bool {
     kind(stat) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+/// The other form, for hosts that make no such device: an empty file with an attribute (overlayfs.rst, "Nesting overlayfs mounts").
+fn is_marked_whiteout(part: &Part, name: &[u8], stat: &Stat) -> Result<bool> {
+    if kind(stat) != FileType::RegularFile || stat.st_size != 0 {
+        return Ok(false);
+    }
+    let is_mark = |name: &[u8]| {
+        let own = PREFIXES
+            .iter()
+            .find_map(|prefix| name.strip_prefix(*prefix));
+        own == Some(b"whiteout")
+    };
+    let xattrs = node_xattrs(&part.fd, name)?;
+    Ok(xattrs.iter().any(|(name, _)| is_mark(name)))
 }
 
 /// Whether a layer's directory hides all below it. A directory that was renamed keeps its content under another name below, which
