@@ -8,7 +8,7 @@ use super::{Case, Rule, RuleMeta};
 use crate::Result;
 use crate::edit::Edits;
 use crate::init::{self, Setup, Unwanted};
-use repot_model::{Finding, Remedy, Severity};
+use repot_model::{Certainty, Finding, Remedy, Severity};
 
 #[derive(Debug)]
 pub(crate) struct MissingTerminals;
@@ -76,6 +76,8 @@ impl Rule for MissingTerminals {
         finding.cause = "the engine makes no virtual terminals and no serial lines".into();
         finding.remedy = Remedy::Automatic;
         finding.severity = Severity::Cosmetic;
+        // Alpine's busybox 1.36 starts them each second, Debian's 1.35 does not start them again.
+        finding.certainty = Certainty::Likely;
         // A service that gives up by renaming itself is worse than noise.
         for seen in &finding.evidence {
             let script = case.tree.text(&seen.path)?.unwrap_or_default();

@@ -41,35 +41,6 @@ fn getty_target_that_nothing_wants() -> Result<()> {
     silent_then_login("bookworm-systemd", NOT_WANTED, "console-silent")
 }
 
-/// How many processes a machine starts within five seconds, by the numbers that they get.
-fn churn(machine: &mut Copied) -> Result<u32> {
-    const NUMBER: &str = "sh -c 'echo $$'";
-    let console = machine.console()?;
-    let before: u32 = console.run(NUMBER, SHORT)?.trim().parse()?;
-    console.run("sleep 5", SHORT)?;
-    let after: u32 = console.run(NUMBER, SHORT)?.trim().parse()?;
-    Ok(after - before)
-}
-
-/// busybox starts four gettys anew each second for as long as it runs.
-#[test]
-fn busybox_comes_to_rest() -> Result<()> {
-    let mut machine = Copied::new("bookworm-busybox", "")?;
-    machine.fix(&["console-silent", "securetty"])?;
-    machine.logs_in("SIGUSR2")?;
-    let restless = churn(&mut machine)?;
-    powered_off(machine.stop()?)?;
-    machine.fix(&["missing-terminals"])?;
-    machine.logs_in("SIGUSR2")?;
-    let calm = churn(&mut machine)?;
-    ensure!(
-        restless >= 12 && calm <= 6,
-        "{restless} processes before, {calm} after"
-    );
-    powered_off(machine.stop()?)?;
-    machine.finish()
-}
-
 /// A service of Debian's runit takes itself out of the tree where its terminal is missing, and no later boot has it any more.
 #[test]
 fn runit_keeps_its_gettys() -> Result<()> {
