@@ -130,7 +130,14 @@ impl Engine for Docker {
         let mut plan = self.hand_over(launch, host, found).ok()?;
         let name = launch.engine_name();
         let image = format!("{name}:latest");
-        let words = ["create", "--tty", "--interactive", "--name"];
+        // A network would leave a bridge on the host.
+        let words = [
+            "create",
+            "--tty",
+            "--interactive",
+            "--network=none",
+            "--name",
+        ];
         let create = words.into_iter().chain([&*name, &image, "/sbin/init"]);
         *plan.setup.last_mut()? = docker(host, create);
         Some(plan)

@@ -178,7 +178,14 @@ impl Engine for Podman {
         let mut plan = self.hand_over(launch, host, found).ok()?;
         let name = launch.engine_name();
         let image = format!("localhost/{name}:latest");
-        let words = ["create", "--tty", "--interactive", "--name"];
+        // A network would leave a bridge on the host.
+        let words = [
+            "create",
+            "--tty",
+            "--interactive",
+            "--network=none",
+            "--name",
+        ];
         let create = words.into_iter().chain([&*name, &image, "/sbin/init"]);
         *plan.setup.last_mut()? = podman(host, create);
         Some(plan)
