@@ -86,7 +86,12 @@ impl Engine for Containerd {
         create.extend(create_options(self.id(), launch, host)?);
         // ctr looks for options behind the image as well, unless it is told where they end.
         create.extend(["--".to_owned(), image.clone(), name.clone()]);
-        create.extend(oci::argv(self.id(), launch, host, namespace(host))?);
+        create.extend(oci::argv(
+            self.id(),
+            launch,
+            &oci::cgroups(host),
+            namespace(host),
+        )?);
         let mut stop = vec!["tasks".to_owned(), "kill".into()];
         stop.extend(
             launch
@@ -115,7 +120,11 @@ impl Engine for Containerd {
             restarts_itself: false,
             reboot_status: None,
             stays_in_cgroup: false,
-            kill: vec![ctr(host, ["tasks", "kill", "--signal=KILL", &name])],
+            // A task that nobody waits for stays, and keeps the next one from starting.
+            kill: vec![
+                ctr(host, ["tasks", "kill", "--signal=KILL", &name]),
+                ctr(host, ["tasks", "delete", "--force", &name]),
+            ],
             remove: vec![
                 ctr(host, ["tasks", "delete", "--force", &name]),
                 ctr(host, ["containers", "delete", &name]),

@@ -66,7 +66,12 @@ impl Engine for Docker {
         let name = launch.engine_name();
         let image = format!("{name}:latest");
         let file = launch.dir.join("image.tar");
-        let argv = oci::argv(self.id(), launch, host, oci::CgroupNamespace::Engine)?;
+        let argv = oci::argv(
+            self.id(),
+            launch,
+            &oci::cgroups(host),
+            oci::CgroupNamespace::Engine,
+        )?;
         let mut create = vec!["create".to_owned()];
         create.extend(oci::create_options(launch, host));
         create.push(image.clone());

@@ -35,6 +35,8 @@ pub struct Host {
     pub cgroups: CgroupLayout,
     /// Whether the caller is root of it, and not of a user namespace only.
     pub is_root: bool,
+    /// User and group ID of the caller, if it is in the namespace that repot makes for others than root (ADR 0011).
+    pub rootless: Option<(u32, u32)>,
     /// Whether systemd is its PID 1 (sd_booted(3)).
     pub has_systemd: bool,
     /// Whether its kernel confines programs by AppArmor.
@@ -64,6 +66,7 @@ const VARIABLES: &[&str] = &[
     "DOCKER_CONFIG",
     "DOCKER_CONTEXT",
     "DOCKER_HOST",
+    "HOME",
     "INCUS_DIR",
     "INCUS_SOCKET",
     "LXC_PATH",
@@ -140,11 +143,15 @@ impl Host {
             .find_map(|line| line.strip_prefix("CapBnd:"))
             .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
             .unwrap_or(0);
+        let rootless = std::env::var("REPOT_ROOTLESS").ok().and_then(|caller| {
+            let (uid, gid) = caller.split_once(':')?;
+            Some((uid.parse().ok()?, gid.parse().ok()?))
+        });
         Self {
             cgroups,
-            // In the namespace that repot makes for other users, everybody is root (ADR 0011).
-            is_root: rustix::process::geteuid().is_root()
-                && std::env::var_os("REPOT_ROOTLESS").is_none(),
+            // In that namespace everybody is root.
+            is_root: rustix::process::geteuid().is_root() && rootless.is_none(),
+            rootless,
             has_systemd: Path::new("/run/systemd/system").is_dir(),
             has_apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with(b"Y")),
@@ -168,6 +175,7 @@ impl Host {
         Self {
             cgroups: CgroupLayout::Unified,
             is_root: true,
+            rootless: None,
             has_systemd: true,
             has_apparmor: true,
             has_selinux: false,
@@ -241,6 +249,7 @@ pub(crate) mod tests {
         Host {
             cgroups,
             is_root: true,
+            rootless: None,
             has_systemd: false,
             has_apparmor: false,
             has_selinux: false,

@@ -90,13 +90,12 @@ pub(crate) enum CgroupNamespace {
 pub(crate) fn argv(
     engine: &str,
     launch: &Launch,
-    host: &Host,
+    offered: &[CgroupVersion],
     namespace: CgroupNamespace,
 ) -> Result<Vec<String>> {
     if launch.cgroups.is_empty() {
         return Ok(launch.argv.clone());
     }
-    let offered = cgroups(host);
     let mount = match launch
         .cgroups
         .iter()
@@ -108,7 +107,7 @@ pub(crate) fn argv(
         None => {
             return Err(cannot(
                 engine,
-                "the tree's init knows none of the cgroup layouts of this host",
+                "the tree's init knows none of the cgroup layouts that a machine can have on this host",
             ));
         }
     };

@@ -1,11 +1,13 @@
-//! Podman, as root: as Docker, without a daemon. Its own mode for systemd stays off: what it prepares depends on Podman's version
+//! Podman, as root or any user: as Docker, without a daemon. Its own mode for systemd stays off: what it prepares depends on Podman's version
 //! and on the host's cgroups, and it would send a systemd's stop signal to every init.
 //!
 //! # Source
 //! podman-create(1), podman-start(1), containers.conf(5), containers-storage.conf(5); measured with 4.3 on a hybrid host.
 
 use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, Usable, oci, probe};
-use repot_model::{CommandLine, Delivery, EngineId, HandOver, ImageFormat, LeaderProbe, Offers};
+use repot_model::{
+    CgroupVersion, CommandLine, Delivery, EngineId, HandOver, ImageFormat, LeaderProbe, Offers,
+};
 
 #[derive(Debug)]
 pub(crate) struct Podman;
@@ -33,7 +35,27 @@ fn podman<S: Into<String>>(host: &Host, words: impl IntoIterator<Item = S>) -> C
         line.push("--runtime=runc".into());
     }
     line.extend(words.into_iter().map(Into::into));
-    oci::command(host, VARIABLES, line)
+    let command = oci::command(host, VARIABLES, line);
+    // repot is in a user namespace like that which Podman would make for this user, and tells it so: Podman looks for these
+    // variables after it has made its own (containers/storage pkg/unshare, `UsernsEnvName`).
+    let Some((uid, gid)) = host.rootless else {
+        return command;
+    };
+    ["HOME", "XDG_RUNTIME_DIR"]
+        .iter()
+        .filter_map(|name| Some((*name, host.var(name)?)))
+        .fold(command, |command, (name, value)| command.env(name, value))
+        .env("_CONTAINERS_USERNS_CONFIGURED", "done")
+        .env("_CONTAINERS_ROOTLESS_UID", &uid.to_string())
+        .env("_CONTAINERS_ROOTLESS_GID", &gid.to_string())
+}
+
+/// Without root there is a cgroup of one's own only where a user may have one at all.
+fn cgroups(host: &Host) -> Vec<CgroupVersion> {
+    match (host.is_root, host.cgroups) {
+        (true, _) | (false, CgroupLayout::Unified) => oci::cgroups(host),
+        (false, CgroupLayout::Hybrid | CgroupLayout::Legacy | CgroupLayout::None) => Vec::new(),
+    }
 }
 
 /// crun: "cgroups in hybrid mode not supported, drop all controllers from cgroupv2" (`src/libcrun/cgroup.c`).
@@ -72,13 +94,14 @@ impl Engine for Podman {
                 "apt-get install runc",
             );
         }
-        if !host.is_root {
-            return probe::for_root(found, host, oci::ROOT_ONLY);
-        }
-        match probe::ask(
-            &["podman", "info", "--format={{.Host.OCIRuntime.Name}}"],
-            &[],
-        ) {
+        let asked = podman(host, ["info", "--format={{.Host.OCIRuntime.Name}}"]);
+        let argv: Vec<&str> = asked.argv.iter().map(String::as_str).collect();
+        let env: Vec<(&str, &str)> = asked
+            .env
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        match probe::ask(&argv, &env) {
             Some(answer) if !answer.ok => no(
                 probe::first_line(&answer.stderr).to_owned(),
                 "`podman info` shows more",
@@ -91,6 +114,9 @@ impl Engine for Podman {
         Offers {
             // Processes are children of the caller's session, and inherit its login ID.
             sets_loginuid: !host.has_loginuid,
+            cgroups: cgroups(host),
+            unprivileged: !host.is_root,
+            ids: if host.is_root { u32::MAX } else { 65_536 },
             ..oci::offers(self.id(), host, Some("podman"))
         }
     }
@@ -100,14 +126,19 @@ impl Engine for Podman {
         // Without a registry in front, Podman would look for the name in its list of them.
         let image = format!("localhost/{name}:latest");
         let file = launch.dir.join("image.tar");
-        let argv = oci::argv(self.id(), launch, host, oci::CgroupNamespace::Engine)?;
+        let argv = oci::argv(
+            self.id(),
+            launch,
+            &cgroups(host),
+            oci::CgroupNamespace::Engine,
+        )?;
         let mut create = vec![
             "create".to_owned(),
             "--systemd=false".into(),
             "--pull=never".into(),
         ];
         create.extend(oci::create_options(launch, host));
-        if !host.has_capability_named("SYS_RESOURCE") {
+        if host.is_root && !host.has_capability_named("SYS_RESOURCE") {
             let limits = [
                 ("nofile", host.open_files.min(OPEN_FILES)),
                 ("nproc", host.processes.min(PROCESSES)),

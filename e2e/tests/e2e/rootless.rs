@@ -14,7 +14,7 @@ use crate::life::{Case, attended_in, locked_in};
 use crate::sandbox::{Sandbox, utf8};
 
 /// The tree of a case as a file that everybody may read.
-fn tarball(case: &Case) -> Result<String> {
+pub fn tarball(case: &Case) -> Result<String> {
     utf8(
         &Tree::named(case.tree)?
             .with_password()

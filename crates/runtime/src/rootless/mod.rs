@@ -27,6 +27,11 @@ const MAPPERS: [&str; 2] = ["newuidmap", "newgidmap"];
 ///
 /// Must be called before the process has threads, or anything that it would miss: the program starts from its beginning.
 pub fn enter(dirs: &Dirs) -> Hinted {
+    let caller = format!(
+        "{}:{}",
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw()
+    );
     match namespace() {
         Err(error) => error,
         Ok(()) => {
@@ -41,7 +46,8 @@ pub fn enter(dirs: &Dirs) -> Hinted {
                 .env("REPOT_DATA_DIR", &dirs.data)
                 .env("REPOT_RUN_DIR", &dirs.run)
                 // For what asks whether it is root of the host, which it cannot see: an unprivileged container looks the same.
-                .env("REPOT_ROOTLESS", "1");
+                // Taken before the namespace was made.
+                .env("REPOT_ROOTLESS", caller);
             problem(
                 format!(
                     "starting repot again in a user namespace: {}",

@@ -44,8 +44,13 @@ pub fn cell(case: &Case, engine: &str) -> Result<()> {
 /// The same in a sandbox that others made, for engines that need something around it.
 pub fn cell_in(sandbox: &mut Sandbox, case: &Case, engine: &str) -> Result<()> {
     let tree = sandbox.base(Tree::named(case.tree)?.with_password())?;
+    cell_of(sandbox, case, engine, &tree)
+}
+
+/// The same with the tree as something else than its directory.
+pub fn cell_of(sandbox: &Sandbox, case: &Case, engine: &str, source: &str) -> Result<()> {
     let name = sandbox.name();
-    let said = sandbox.ok(&["boot", &tree, "--on", engine, "--detach", "--name", &name])?;
+    let said = sandbox.ok(&["boot", source, "--on", engine, "--detach", "--name", &name])?;
     ensure!(said.contains("is ready after"), "boot --detach: {said:?}");
     let row = sandbox.row(&name)?.context("the machine is not listed")?;
     ensure!(

@@ -1,9 +1,16 @@
-//! Podman, as root.
+//! Podman, as root and without.
 
-use anyhow::Result;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+
+use anyhow::{Context, Result, ensure};
+use repot_e2e::user::User;
 
 use super::daemons;
 use crate::boot::{BOOKWORM_OPENRC, BOOKWORM_RUNIT, BOOKWORM_SYSTEMD, BOOKWORM_SYSVINIT};
+use crate::life::Case;
+use crate::rootless::tarball;
+use crate::sandbox::{Sandbox, utf8};
 
 daemons::all_trees!("podman");
 
@@ -51,4 +58,54 @@ fn a_service_elsewhere_is_refused() -> Result<()> {
         "ssh://root@127.0.0.1:9/run/podman.sock",
         "its service is on another host",
     )
+}
+
+/// A user's own sandbox, with a home and a run-time directory for Podman, and a tree imported.
+fn of_user(case: &Case) -> Result<(Sandbox, String)> {
+    let user = User::with_subordinate_ids()?;
+    let mut sandbox = Sandbox::of_user(&user)?;
+    for (variable, name) in [("HOME", "home"), ("XDG_RUNTIME_DIR", "xdg")] {
+        let dir = sandbox.dir().join(name);
+        fs::create_dir(&dir).context("making a directory")?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+        chown(&dir, Some(user.uid), Some(user.gid)).context("giving a directory away")?;
+        sandbox.put_env(&[(variable, utf8(&dir)?)]);
+    }
+    let image = sandbox.ok(&["import", &tarball(case)?])?;
+    Ok((sandbox, image.trim().to_owned()))
+}
+
+#[test]
+fn rootless_sysvinit() -> Result<()> {
+    let (sandbox, image) = of_user(&BOOKWORM_SYSVINIT)?;
+    super::cell_of(&sandbox, &BOOKWORM_SYSVINIT, "podman", &image)?;
+    sandbox.finish()
+}
+
+#[test]
+fn rootless_openrc() -> Result<()> {
+    let (sandbox, image) = of_user(&BOOKWORM_OPENRC)?;
+    super::cell_of(&sandbox, &BOOKWORM_OPENRC, "podman", &image)?;
+    sandbox.finish()
+}
+
+/// On a host with v1 controllers a user has no cgroup for a systemd, which is told before anything is made.
+#[test]
+fn rootless_systemd_has_no_cgroup() -> Result<()> {
+    let (sandbox, image) = of_user(&BOOKWORM_SYSTEMD)?;
+    let name = sandbox.name();
+    let refused = sandbox.expect(&["boot", &image, "--on", "podman", "-n", &name], 3)?;
+    ensure!(
+        refused.err().contains("none of the cgroup layouts"),
+        "{refused}"
+    );
+    let doctor = sandbox.repot(&["doctor", &image, "--for", "podman"])?;
+    ensure!(
+        doctor
+            .out()
+            .contains("[will not boot, certain, cgroup-version]"),
+        "{doctor}"
+    );
+    ensure!(sandbox.row(&name)?.is_none(), "a machine was made");
+    sandbox.finish()
 }
