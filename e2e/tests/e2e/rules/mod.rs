@@ -3,4 +3,7 @@
 mod boot;
 mod by_hand;
 mod hand;
+mod login;
+mod patient;
 mod terminals;
+mod tree;
