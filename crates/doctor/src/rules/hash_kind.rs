@@ -1,5 +1,6 @@
 //! Root's password is kept as a hash that the tree's own crypt(3) does not know.
 
+use super::root_password::refusal;
 use super::{Case, Rule, RuleMeta};
 use crate::Result;
 use crate::login::{Root, Support, supports};
@@ -45,7 +46,7 @@ impl Rule for HashKind {
             return Ok(Vec::new());
         };
         let summary = format!("root's password is a {kind} hash, which this tree cannot check");
-        let mut finding = META.finding(summary, "Login incorrect");
+        let mut finding = META.finding(summary, refusal(case.facts.login.stack));
         finding.certainty = Certainty::Likely;
         finding.cause = format!("its crypt(3) does not know {kind}, so no password matches");
         let (path, line) = root.place;

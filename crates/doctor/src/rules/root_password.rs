@@ -6,7 +6,7 @@ use super::{Case, Rule, RuleMeta};
 use crate::Result;
 use crate::login::{Root, Support, supports};
 use crate::reading::evidence;
-use repot_model::{Finding, GettyKind, PasswordState, Remedy, Severity};
+use repot_model::{Finding, GettyKind, LoginStack, PasswordState, Remedy, Severity};
 use repot_rootfs::format::shadow::{Hash, Kind};
 
 #[derive(Debug)]
@@ -16,7 +16,7 @@ static META: RuleMeta = RuleMeta {
     id: "root-password",
     severity: Severity::NoLogin,
     summary: "root is locked, or a password for root was asked for",
-    explain: "**Symptom**: the console asks for a name and a password, and then says `Login incorrect`, whatever is typed.\n\n\
+    explain: "**Symptom**: the console asks for a name and a password, and then says `Login incorrect` (busybox: `login: bad salt`), whatever is typed.\n\n\
 **Cause**: the password field of root in `/etc/shadow` (or `/etc/passwd`) is `*`, `!` or the like, the account has expired, or \
 `/etc/passwd` sends one to a shadow file that has no line for root. Root file systems are shipped like that on purpose, so that \
 nobody gets in by a password that the whole world knows.\n\n**What repot does**: only what you ask for. `--root-password -` reads \
@@ -49,7 +49,7 @@ impl Rule for RootPassword {
             return Ok(Vec::new());
         }
         let (path, line) = root.place.clone();
-        let mut finding = META.finding("", "Login incorrect");
+        let mut finding = META.finding("", refusal(case.facts.login.stack));
         match (root.kind, root.is_expired) {
             (Kind::Locked, _) => {
                 finding.summary = "no password of root's can be right".into();
@@ -81,13 +81,31 @@ impl Rule for RootPassword {
     }
 }
 
+/// What a login program says of a field that crypt(3) cannot do anything with.
+///
+/// # Source
+/// busybox `libbb/pw_encrypt.c` (measured with 1.35); all others treat it as a wrong password.
+pub(crate) fn refusal(stack: LoginStack) -> &'static str {
+    match stack {
+        LoginStack::Busybox => "login: bad salt",
+        LoginStack::UtilLinux
+        | LoginStack::Shadow
+        | LoginStack::Toybox
+        | LoginStack::Unknown
+        | LoginStack::None => "Login incorrect",
+    }
+}
+
 /// The wish for a password.
 fn asked(case: &Case<'_>, root: &Root, hash: &str) -> Result<Vec<Finding>> {
     if root.has(hash) {
         return Ok(Vec::new());
     }
     let (path, line) = root.place.clone();
-    let mut finding = META.finding("a password for root was asked for", "Login incorrect");
+    let mut finding = META.finding(
+        "a password for root was asked for",
+        refusal(case.facts.login.stack),
+    );
     finding.evidence = vec![evidence(&path, line, "another password, or none")];
     finding.cause = "the tree has another one, or none that could be right".into();
     let kind = Hash(hash.to_owned()).kind();

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The lines in which two texts differ; `None` if one has more lines that the other lacks in between.
+    /// The lines in which two texts differ.
     fn changed(before: &str, after: &str) -> Vec<u32> {
         let (before, after) = (Lines::parse(before), Lines::parse(after));
         after

@@ -81,9 +81,12 @@ impl Patient {
     pub fn findings(&self) -> Result<Vec<String>> {
         let tree = utf8(&self.dir)?;
         let done = self.sandbox.repot(&["doctor", &tree, "--json"])?;
-        let document: Value = serde_json::from_str(&done.out()).with_context(|| done.to_string())?;
+        let document: Value =
+            serde_json::from_str(&done.out()).with_context(|| done.to_string())?;
         let engines = document["engines"].as_array().context("reading engines")?;
-        let findings = engines.iter().filter_map(|engine| engine["findings"].as_array());
+        let findings = engines
+            .iter()
+            .filter_map(|engine| engine["findings"].as_array());
         Ok(findings
             .flatten()
             .filter_map(|finding| finding["rule"].as_str().map(str::to_owned))
@@ -111,18 +114,20 @@ impl Patient {
             let (from, to) = (self.whole.join(file), self.dir.join(file));
             let mut remove = Command::new("rm");
             remove.arg("-rf").arg(&to);
-            ensure!(process::run(&mut remove, b"", SHORT)?.code == 0, "removing {file}");
+            ensure!(
+                process::run(&mut remove, b"", SHORT)?.code == 0,
+                "removing {file}"
+            );
             if fs::symlink_metadata(&from).is_ok() {
                 let mut copy = Command::new("cp");
                 copy.arg("-a").arg(&from).arg(&to);
-                ensure!(process::run(&mut copy, b"", SHORT)?.code == 0, "copying {file}");
+                ensure!(
+                    process::run(&mut copy, b"", SHORT)?.code == 0,
+                    "copying {file}"
+                );
             }
         }
         Ok(())
-    }
-
-    pub fn sandbox(&self) -> &Sandbox {
-        &self.sandbox
     }
 
     pub fn dir(&self) -> &Path {
@@ -141,7 +146,9 @@ pub fn refused(console: &mut Console, symptom: &str) -> Result<()> {
         .context("waiting for a login prompt")?;
     console.send_line("\x15root")?;
     let asked = format!("(?s)[Pp]assword: ?|{symptom}");
-    let answer = console.expect(Regex::new(&asked)?, LONG).context("after the name")?;
+    let answer = console
+        .expect(Regex::new(&asked)?, LONG)
+        .context("after the name")?;
     let seen = answer.groups.first().cloned().unwrap_or_default();
     if seen.to_lowercase().starts_with("password") {
         console.send_line(PASSWORD)?;
