@@ -39,19 +39,28 @@ const MAX_TERMINALS: u32 = 63;
 /// until then, maybe all that will ever be said, is shown from the log: the daemon runs `forkconsole` once it is connected.
 /// The client's console ends when the machine does, and also when it reboots, which the daemon sees to; then the console is
 /// another one. What it says at the end (`file already closed`) is no failure.
+///
+/// For some time after a machine was killed, the daemon calls it busy.
 const START: &str = r#"name=${2#local:}
 missed() {
-    for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        pgrep -f "forkconsole $name " >/dev/null && break
-        sleep 0.1
+    try=0
+    until pgrep -f "forkconsole $name " >/dev/null || [ $try = 150 ]; do
+        try=$((try + 1))
+        sleep 0.2
     done
-    sleep 0.2
+    sleep 0.3
     "$1" console "$2" --show-log | sed '1,/^Console log:/d'
 }
-"$1" start "$2" || exit
+try=0
+until said=$("$1" start "$2" 2>&1); do
+    try=$((try + 1))
+    case $said in *" is busy "*) [ $try -lt 40 ];; *) false;; esac || { echo "$said" >&2; exit 1; }
+    sleep 0.5
+done
 while :; do
     missed "$@" 2>/dev/null &
     "$1" console "$2" 2>/dev/null
+    kill $! 2>/dev/null
     wait
     for try in 1 2 3 4 5; do
         "$1" query "local:/1.0/instances/$name/state" 2>/dev/null | grep -q '"pid": [1-9]' && break
