@@ -17,6 +17,7 @@ mod incus;
 mod instances;
 mod lxc;
 mod lxd;
+mod machinectl;
 mod native;
 mod nspawn;
 mod oci;
@@ -127,6 +128,7 @@ pub static ENGINES: &[&dyn Engine] = &[
     &incus::Incus,
     &lxc::Lxc,
     &lxd::Lxd,
+    &machinectl::Machinectl,
     &nspawn::Nspawn,
     &podman::Podman,
     &rkt::Rkt,
