@@ -63,7 +63,7 @@ pub fn engine_env(
     let is_set_well = offers
         .container
         .as_ref()
-        .is_some_and(|set| needs.container.contains(set));
+        .is_some_and(|set| needs.container.contains(set) || takes_any(needs));
     if let (Some(value), false) = (needs.container.first(), is_set_well) {
         env.push(("container".to_owned(), value.clone()));
     }
@@ -71,6 +71,11 @@ pub fn engine_env(
     env.retain(|(name, _)| !wanted.iter().any(|(other, _)| other == name));
     env.extend(wanted.iter().cloned());
     env
+}
+
+/// Whether the init takes every value: it is content with one that nothing but repot sets.
+fn takes_any(needs: &Needs) -> bool {
+    needs.container.iter().any(|value| value == "repot")
 }
 
 /// Decides what is repot's to decide.
@@ -141,5 +146,90 @@ pub fn plan_for_engine(request: EngineRequest) -> BootSpec {
         hand_over: Some(request.hand_over),
         console_login: !request.is_served,
         decisions,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use repot_model::{
+        EngineId, OfferedTerminal, ProgramOffer, ReadySign, Resolver, StopOffer, StopProtocol,
+    };
+
+    fn needs(container: &[&str]) -> Needs {
+        let protocol = StopProtocol {
+            requests: Vec::new(),
+            patience_s: 1,
+            source: String::new(),
+        };
+        Needs {
+            argv: vec!["/sbin/init".into()],
+            env: vec![("OF_THE_INIT".into(), "1".into())],
+            container: container.iter().map(|value| (*value).to_owned()).collect(),
+            cgroups: Vec::new(),
+            power_off: protocol.clone(),
+            reboot: protocol,
+            ready: ReadySign::Prompt,
+            uses_reboot_syscall: true,
+        }
+    }
+
+    fn offers(container: Option<&str>) -> Offers {
+        Offers {
+            engine: EngineId("x".into()),
+            console: OfferedTerminal {
+                device: "console".into(),
+                login_name: "console".into(),
+            },
+            terminals: Vec::new(),
+            tty1_is_console: false,
+            makes_missing_terminals: false,
+            serves_silent_console: true,
+            is_pid1: true,
+            program: ProgramOffer::Any,
+            container: container.map(str::to_owned),
+            takes_env: true,
+            cgroups: Vec::new(),
+            capabilities: Vec::new(),
+            stop: StopOffer::AnySignal,
+            mounts: Vec::new(),
+            demands: Vec::new(),
+            ids: 65536,
+            raises_limits: true,
+            sets_loginuid: true,
+            has_keyring: true,
+            sys_is_read_only: true,
+            may_mount: true,
+            interfaces: Vec::new(),
+            resolver: Resolver::Machine,
+            unprivileged: true,
+        }
+    }
+
+    #[test]
+    fn an_init_learns_that_it_is_in_a_container() {
+        let value = |wanted: &[&str], set: Option<&str>| {
+            let env = engine_env(&needs(wanted), &offers(set), "xterm", &[]);
+            env.into_iter()
+                .find(|(name, _)| name == "container")
+                .map(|(_, value)| value)
+        };
+        assert_eq!(value(&["repot"], None).as_deref(), Some("repot"));
+        assert_eq!(value(&["repot"], Some("lxc")), None);
+        assert_eq!(value(&["lxc", "docker"], Some("docker")), None);
+        assert_eq!(value(&["lxc"], Some("podman")).as_deref(), Some("lxc"));
+        assert_eq!(value(&[], Some("podman")), None);
+    }
+
+    #[test]
+    fn what_the_user_wants_comes_last() {
+        let wanted = [("TERM".to_owned(), "vt100".to_owned())];
+        let env = engine_env(&needs(&[]), &offers(None), "xterm", &wanted);
+        let terms: Vec<_> = env.iter().filter(|(name, _)| name == "TERM").collect();
+        assert_eq!(terms, [&wanted[0]]);
+        assert!(env.iter().any(|(name, _)| name == "OF_THE_INIT"));
+        let mut offers = offers(None);
+        offers.takes_env = false;
+        assert!(engine_env(&needs(&[]), &offers, "xterm", &wanted).is_empty());
     }
 }

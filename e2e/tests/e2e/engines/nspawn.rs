@@ -131,3 +131,79 @@ fn by_hand() -> Result<()> {
     ensure!(sandbox.names()?.is_empty(), "it made a machine");
     sandbox.finish()
 }
+
+/// Options of `boot` hold there too; nothing is kept of an ephemeral machine.
+#[test]
+fn options() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    let tree = sandbox.base(Tree::named("bookworm-busybox")?)?;
+    let name = sandbox.name();
+    let shown = sandbox.dir().join("shown");
+    fs::create_dir(&shown)?;
+    fs::write(shown.join("file"), "of the host")?;
+    let bind = format!("{}:/mnt", utf8(&shown)?);
+    sandbox.ok(&[
+        "boot",
+        &tree,
+        "--on",
+        "nspawn",
+        "-d",
+        "-x",
+        "-n",
+        &name,
+        "--memory",
+        "300M",
+        "--bind-ro",
+        &bind,
+        "--tmpfs",
+        "/opt:mode=700",
+        "-e",
+        "WORD=of-the-user",
+    ])?;
+    ensure!(sandbox.exec(&name, &["cat", "/mnt/file"])? == "of the host");
+    let done = sandbox.repot(&["exec", &name, "touch", "/mnt/other"])?;
+    ensure!(done.code != 0, "a read-only bind was written to");
+    ensure!(sandbox.exec(&name, &["stat", "-c", "%a", "/opt"])? == "700");
+    let env = sandbox.exec(&name, &["cat", "/proc/1/environ"])?;
+    ensure!(env.contains("WORD=of-the-user"), "{env:?}");
+    let status = sandbox.status(&name)?;
+    ensure!(
+        status["usage"]["memory_bytes"].as_u64().is_some(),
+        "{status}"
+    );
+    ensure!(
+        status["running"]["spec"]["limits"]["memory_bytes"] == 300 << 20,
+        "{status}"
+    );
+    sandbox.ok(&["stop", &name])?;
+    ensure!(
+        sandbox.row(&name)?.is_none(),
+        "an ephemeral machine is kept"
+    );
+    sandbox.finish()
+}
+
+/// On the tree itself, if that was asked for; the removal of what runs removes nothing of it.
+#[test]
+fn in_place() -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let copy = sandbox.dir().join("copy");
+    Tree::named("bookworm-busybox")?.copy_to(&copy)?;
+    let name = sandbox.name();
+    sandbox.ok(&[
+        "boot",
+        &utf8(&copy)?,
+        "--on",
+        "nspawn",
+        "-d",
+        "--in-place",
+        "-n",
+        &name,
+    ])?;
+    sandbox.exec(&name, &["sh", "-c", "echo kept >/root/note"])?;
+    sandbox.ok(&["kill", &name])?;
+    sandbox.ok(&["rm", &name])?;
+    ensure!(fs::read_to_string(copy.join("root/note"))? == "kept\n");
+    ensure!(copy.join("bin/busybox").exists(), "the tree is gone");
+    sandbox.finish()
+}
