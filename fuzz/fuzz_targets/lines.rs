@@ -15,5 +15,7 @@ fuzz_target!(|input: (u32, &str, &str)| {
     after.comment(number);
     after.push(new);
     assert_eq!(after.count(), before.count() + 2);
-    assert_eq!(Lines::parse(&after.to_string()), after);
+    // An empty line without an end is none when it is read again.
+    let text = after.to_string();
+    assert_eq!(Lines::parse(&text).to_string(), text);
 });
