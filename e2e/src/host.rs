@@ -17,9 +17,9 @@ use anyhow::{Context, Result};
 /// in them, not whole images.
 const OWN_DEPTH: usize = 3;
 
-/// Kernel settings that change by themselves, as prefixes below `/proc/sys`. Those of single
-/// network devices come and go with the devices, which are listed on their own.
-const RESTLESS: [&str; 19] = [
+/// Kernel settings that change by themselves, or that container engines change for their bridges, as prefixes below
+/// `/proc/sys`. Those of single network devices come and go with the devices, which are listed on their own.
+const RESTLESS: [&str; 21] = [
     "dev/cdrom",
     "fs/aio-nr",
     "fs/binfmt_misc",
@@ -33,12 +33,20 @@ const RESTLESS: [&str; 19] = [
     "kernel/pty/nr",
     "kernel/random/",
     "kernel/tainted",
+    "net/bridge/",
     "net/ipv4/conf/",
+    "net/ipv4/ip_forward",
     "net/ipv4/neigh/",
     "net/ipv6/conf/",
     "net/ipv6/neigh/",
-    "net/netfilter/nf_conntrack_count",
+    "net/netfilter/",
     "net/mptcp/",
+];
+
+/// Beginnings of the names of network devices that container engines make, and remove with their last container: tests of
+/// engines run beside others.
+const OF_ENGINES: [&str; 9] = [
+    "br-", "cni", "docker", "lxcbr", "lxdbr", "podman", "vb-", "ve-", "veth",
 ];
 
 /// The state of the host, kind by kind, as lines that can be compared and shown.
@@ -59,7 +67,7 @@ impl HostState {
             ("sysctl", sysctls()?),
             ("process", processes()?),
             ("file", own_files()?),
-            ("network device", names(Path::new("/sys/class/net"))?),
+            ("network device", network_devices()?),
         ]);
         Ok(HostState { lines })
     }
@@ -218,6 +226,13 @@ fn own_files() -> Result<BTreeSet<String>> {
         }
     }
     Ok(found)
+}
+
+/// The host's network devices, but for [`OF_ENGINES`].
+fn network_devices() -> Result<BTreeSet<String>> {
+    let mut devices = names(Path::new("/sys/class/net"))?;
+    devices.retain(|name| !OF_ENGINES.iter().any(|prefix| name.starts_with(prefix)));
+    Ok(devices)
 }
 
 fn names(dir: &Path) -> Result<BTreeSet<String>> {
