@@ -143,6 +143,24 @@ impl Engine for Nspawn {
         Ok(plan)
     }
 
+    fn unaided(&self, launch: &Launch, host: &Host, found: &Discovery) -> Option<HandOver> {
+        let plan = self.hand_over(launch, host, found).ok()?;
+        let at = launch.run.join("root");
+        let mut start = vec![
+            "systemd-nspawn".to_owned(),
+            "--boot".into(),
+            format!("--directory={}", at.display()),
+        ];
+        // Without these it does not start where there is no systemd.
+        if !host.has_systemd {
+            start.extend(["--register=no", "--keep-unit"].map(str::to_owned));
+        }
+        Some(HandOver {
+            start: CommandLine::new(start),
+            ..plan
+        })
+    }
+
     fn run_command(&self, launch: &Launch, host: &Host, _found: &Discovery) -> Result<HandOver> {
         // Below its stub init, as few programs know what PID 1 has to do; and in a pipe as they are without it.
         let start = words(launch).arg("--console=autopipe").arg("--as-pid2");

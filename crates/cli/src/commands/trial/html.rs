@@ -91,10 +91,10 @@ fn details(row: &Row) -> String {
         return String::new();
     }
     let mut out = format!(
-        "<details><summary>{}: {} findings, {} edits</summary>\n<ul>\n",
+        "<details><summary>{}: {}, {}</summary>\n<ul>\n",
         text(&row.engine),
-        row.findings.len(),
-        row.edits.len()
+        count(row.findings.len(), "finding"),
+        count(row.edits.len(), "edit")
     );
     for finding in &row.findings {
         out.push_str(&format!(
@@ -115,6 +115,11 @@ fn details(row: &Row) -> String {
     }
     out.push_str("</ul></details>\n");
     out
+}
+
+fn count(number: usize, what: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{ending}")
 }
 
 fn tag(outcome: Outcome) -> String {
