@@ -9,6 +9,7 @@ use repot_model::{
     CommandLine, Delivery, EngineId, HandOver, ImageFormat, LeaderProbe, Network, Offers, Resolver,
     TmpfsMount,
 };
+use std::path::PathBuf;
 
 #[derive(Debug)]
 pub(crate) struct Containerd;
@@ -32,13 +33,34 @@ fn ctr<S: Into<String>>(host: &Host, words: impl IntoIterator<Item = S>) -> Comm
     )
 }
 
+/// The daemon's socket, if its address is one (`unix://` may be left out).
+fn socket(host: &Host) -> Option<PathBuf> {
+    let address = host
+        .var("CONTAINERD_ADDRESS")
+        .unwrap_or("/run/containerd/containerd.sock");
+    let path = address.strip_prefix("unix://").unwrap_or(address);
+    path.starts_with('/').then(|| path.into())
+}
+
 impl Engine for Containerd {
     fn id(&self) -> &'static str {
         "containerd"
     }
 
     fn discover(&self, host: &Host) -> Discovery {
-        let Some(answer) = probe::ask(&["ctr", "version"], &[]) else {
+        let asked = match socket(host) {
+            // ctr waits ten seconds for one that is not there.
+            Some(socket) if !socket.exists() => probe::ask(&["ctr", "--version"], &[]).map(|_| {
+                let why = format!("its daemon has no socket at {}", socket.display());
+                probe::Answer {
+                    ok: false,
+                    stdout: String::new(),
+                    stderr: why,
+                }
+            }),
+            _ => probe::ask(&["ctr", "version"], &[]),
+        };
+        let Some(answer) = asked else {
             return Discovery {
                 version: None,
                 state: Usable::Missing {

@@ -19,6 +19,7 @@ mod fstab_devices;
 mod hash_kind;
 mod host_names;
 mod init_place;
+mod init_process;
 mod locale;
 mod login_program;
 mod machine_id;
@@ -118,6 +119,7 @@ pub trait Rule: Sync + std::fmt::Debug {
 
 /// All rules, in the order in which they run.
 pub static RULES: &[&dyn Rule] = &[
+    &init_process::InitProcess,
     &os_release::OsRelease,
     &owners::Owners,
     &foreign_mounts::ForeignMounts,
