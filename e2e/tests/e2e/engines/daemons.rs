@@ -51,6 +51,25 @@ macro_rules! all_trees {
 }
 pub(crate) use all_trees;
 
+/// One tree for each way in which they differ: inits, gettys, cgroups. What runs on the same images as Docker, or the same library
+/// as LXC, takes these; `cargo xtask table` goes through all.
+macro_rules! one_of_each {
+    ($engine:literal) => {
+        crate::engines::daemons::daemon_cells!($engine:
+            bullseye_systemd = BULLSEYE_SYSTEMD,
+            sid_systemd = SID_SYSTEMD,
+            bookworm_sysvinit = BOOKWORM_SYSVINIT,
+            sid_openrc_init = SID_OPENRC_INIT,
+            bookworm_runit = BOOKWORM_RUNIT,
+            bookworm_finit = BOOKWORM_FINIT,
+            bookworm_s6 = BOOKWORM_S6,
+            busybox_alpine = BUSYBOX_ALPINE,
+            trixie_guix = TRIXIE_GUIX,
+        );
+    };
+}
+pub(crate) use one_of_each;
+
 /// Runs a test with an engine of its own.
 pub fn with(engine: &str, body: impl FnOnce(&mut Sandbox, &Daemon) -> Result<()>) -> Result<()> {
     let mut sandbox = Sandbox::new()?;

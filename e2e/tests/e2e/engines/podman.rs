@@ -12,7 +12,7 @@ use crate::life::Case;
 use crate::rootless::tarball;
 use crate::sandbox::{Sandbox, utf8};
 
-daemons::all_trees!("podman");
+daemons::one_of_each!("podman");
 
 #[test]
 fn kept_systemd() -> Result<()> {
