@@ -19,7 +19,6 @@ mod init;
 mod inspect;
 pub mod log_book;
 mod login;
-mod mending;
 mod packages;
 mod reading;
 pub mod rules;

@@ -110,24 +110,7 @@ impl Engine for Docker {
                 docker(host, ["rm", "--force", "--volumes", &name]),
                 docker(host, ["rmi", &image]),
             ],
-            by_hand: vec![
-                (
-                    "look at its console".into(),
-                    docker(host, ["attach", &name]),
-                ),
-                (
-                    "read what it has said".into(),
-                    docker(host, ["logs", &name]),
-                ),
-                (
-                    "get a shell in it".into(),
-                    docker(
-                        host,
-                        ["exec", "--interactive", "--tty", &name, "/bin/sh", "-l"],
-                    ),
-                ),
-                ("shut it down".into(), docker(host, ["stop", &name])),
-            ],
+            by_hand: oci::by_hand(&name, |words| docker(host, words.iter().copied())),
         })
     }
 
@@ -135,15 +118,8 @@ impl Engine for Docker {
         let mut plan = self.hand_over(launch, host, found).ok()?;
         let name = launch.engine_name();
         let image = format!("{name}:latest");
-        // A network would leave a bridge on the host.
-        let words = [
-            "create",
-            "--tty",
-            "--interactive",
-            "--network=none",
-            "--name",
-        ];
-        let create = words.into_iter().chain([&*name, &image, "/sbin/init"]);
+        let words = oci::unaided(&name, &image);
+        let create = words.into_iter().chain(["/sbin/init"]);
         *plan.setup.last_mut()? = docker(host, create);
         Some(plan)
     }

@@ -291,3 +291,35 @@ pub(crate) fn cannot(engine: &str, why: &str) -> Error {
         why: why.to_owned(),
     }
 }
+
+/// What one types to look after a container, with a client that understands Docker's words.
+pub(crate) fn by_hand(
+    name: &str,
+    client: impl Fn(&[&str]) -> CommandLine,
+) -> Vec<(String, CommandLine)> {
+    let rows: [(&str, &[&str]); 4] = [
+        ("look at its console", &["attach", name]),
+        ("read what it has said", &["logs", name]),
+        (
+            "get a shell in it",
+            &["exec", "--interactive", "--tty", name, "/bin/sh", "-l"],
+        ),
+        ("shut it down", &["stop", name]),
+    ];
+    rows.iter()
+        .map(|(what, words)| ((*what).to_owned(), client(words)))
+        .collect()
+}
+
+/// The obvious way to make a container of a tree's image. A network would leave a bridge on the host.
+pub(crate) fn unaided<'a>(name: &'a str, image: &'a str) -> [&'a str; 7] {
+    [
+        "create",
+        "--tty",
+        "--interactive",
+        "--network=none",
+        "--name",
+        name,
+        image,
+    ]
+}

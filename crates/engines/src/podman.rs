@@ -184,24 +184,7 @@ impl Engine for Podman {
                 podman(host, ["rm", "--force", "--volumes", "--time=0", &name]),
                 podman(host, ["rmi", &image]),
             ],
-            by_hand: vec![
-                (
-                    "look at its console".into(),
-                    podman(host, ["attach", &name]),
-                ),
-                (
-                    "read what it has said".into(),
-                    podman(host, ["logs", &name]),
-                ),
-                (
-                    "get a shell in it".into(),
-                    podman(
-                        host,
-                        ["exec", "--interactive", "--tty", &name, "/bin/sh", "-l"],
-                    ),
-                ),
-                ("shut it down".into(), podman(host, ["stop", &name])),
-            ],
+            by_hand: oci::by_hand(&name, |words| podman(host, words.iter().copied())),
         })
     }
 
@@ -209,15 +192,8 @@ impl Engine for Podman {
         let mut plan = self.hand_over(launch, host, found).ok()?;
         let name = launch.engine_name();
         let image = format!("localhost/{name}:latest");
-        // A network would leave a bridge on the host.
-        let words = [
-            "create",
-            "--tty",
-            "--interactive",
-            "--network=none",
-            "--name",
-        ];
-        let create = words.into_iter().chain([&*name, &image, "/sbin/init"]);
+        let words = oci::unaided(&name, &image);
+        let create = words.into_iter().chain(["/sbin/init"]);
         *plan.setup.last_mut()? = podman(host, create);
         Some(plan)
     }

@@ -73,7 +73,7 @@ impl Root {
     pub(crate) fn set_password(&self, view: &View<'_>, hash: &str) -> Result<Option<Edit>> {
         let why = "root's password was asked for";
         let (path, name) = (&self.place.0, &self.user.name);
-        crate::mending::rewrite(view, path, why, |text| match self.is_in_passwd {
+        crate::edit::rewrite(view, path, why, |text| match self.is_in_passwd {
             true => passwd::set_password(text, name, hash),
             false => shadow::set_password(text, name, hash, super::account::today()),
         })

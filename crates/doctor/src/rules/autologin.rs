@@ -4,7 +4,7 @@ use super::{Case, Rule, RuleMeta, console_silent};
 use crate::getty::GETTYS;
 use crate::init::{self, Setup};
 use crate::reading::{PROGRAM_DIRS, base_name, evidence};
-use crate::{Result, View, edit, mending};
+use crate::{Result, View, edit};
 use repot_model::{Change, Edit, Evidence, Finding, Getty, GettyKind, InitFacts, Remedy, Severity};
 use repot_rootfs::format::lines::Lines;
 
@@ -144,7 +144,7 @@ impl Work<'_> {
             return Ok(false);
         };
         lines.replace(line, &new);
-        let edit = mending::rewrite(&self.view, path, WHY, |_| lines.to_string())?;
+        let edit = edit::rewrite(&self.view, path, WHY, |_| lines.to_string())?;
         if let Some(edit) = edit {
             self.take(edit);
         }
@@ -317,7 +317,7 @@ impl Work<'_> {
         );
         if !text.contains("autologin") {
             let edit = match old {
-                Some(_) => mending::rewrite(&self.view, &path, WHY, |_| wanted)?,
+                Some(_) => edit::rewrite(&self.view, &path, WHY, |_| wanted)?,
                 None => Some(edit::write(&self.view, &path, wanted, WHY)),
             };
             edit.into_iter().for_each(|edit| self.take(edit));
@@ -350,7 +350,7 @@ impl Work<'_> {
             getty.tty
         );
         lines.replace(line, &new);
-        let edit = mending::rewrite(&self.view, path, WHY, |_| lines.to_string())?;
+        let edit = edit::rewrite(&self.view, path, WHY, |_| lines.to_string())?;
         let done = edit.is_some();
         edit.into_iter().for_each(|edit| self.take(edit));
         Ok(done)

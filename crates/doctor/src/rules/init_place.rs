@@ -2,7 +2,7 @@
 
 use super::{Case, Rule, RuleMeta};
 use crate::reading::{base_name, evidence};
-use crate::{Result, View, edit, mending};
+use crate::{Result, View, edit};
 use repot_model::{
     Change, Demanded, Edit, Finding, InitFacts, Needs, ProgramOffer, Remedy, Severity,
 };
@@ -102,7 +102,7 @@ fn starter(
 ) -> Option<Edit> {
     let why = "the engine starts what is there, without arguments";
     if is_plain {
-        let to = mending::relative_link(place, &init.path);
+        let to = edit::relative_link(place, &init.path);
         return Some(edit::link(view, place, &to, why));
     }
     if view.is_executable("/bin/sh") {

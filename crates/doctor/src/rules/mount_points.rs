@@ -2,7 +2,7 @@
 
 use super::{Case, Rule, RuleMeta};
 use crate::reading::evidence;
-use crate::{Result, mending};
+use crate::{Result, edit};
 use repot_model::{Change, Demanded, Finding, Remedy, Severity};
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Rule for MountPoints {
                 None => "does not exist".to_owned(),
             };
             finding.evidence.push(evidence(path, None, &seen));
-            finding.edits.push(mending::edit(
+            finding.edits.push(edit::made(
                 case.tree,
                 path,
                 Change::Directory { mode: *mode },

@@ -2,7 +2,7 @@
 
 use super::{Case, Rule, RuleMeta, absent};
 use crate::reading::{PROGRAM_DIRS, base_name};
-use crate::{Result, View, candidate, edit, mending};
+use crate::{Result, View, candidate, edit};
 use repot_model::{
     Certainty, Change, Distribution, Edit, Evidence, Finding, ProgramOffer, Remedy, Severity,
 };
@@ -144,14 +144,14 @@ fn mend(case: &Case<'_>, rejected: &Evidence) -> Result<Option<Edit>> {
             .find(|found| tree.is_file(found));
         return Ok(found.map(|found| {
             let why = "the kernel looks for the loader there";
-            edit::link(tree, loader, &mending::relative_link(loader, &found), why)
+            edit::link(tree, loader, &edit::relative_link(loader, &found), why)
         }));
     }
     let program = word_after("its interpreter ").unwrap_or(path);
     if reason.contains("is not executable") {
         let mode = tree.metadata(program).map(|found| found.mode | 0o755);
         return Ok(mode.filter(|_| tree.is_file(program)).map(|mode| {
-            mending::edit(
+            edit::made(
                 tree,
                 program,
                 Change::Mode { mode },
@@ -172,7 +172,7 @@ fn mend(case: &Case<'_>, rejected: &Evidence) -> Result<Option<Edit>> {
     };
     Ok(other.map(|other| {
         let why = "the program is there";
-        edit::link(tree, program, &mending::relative_link(program, &other), why)
+        edit::link(tree, program, &edit::relative_link(program, &other), why)
     }))
 }
 

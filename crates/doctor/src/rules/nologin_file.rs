@@ -3,7 +3,7 @@
 use super::{Case, Rule, RuleMeta};
 use crate::login::pam;
 use crate::reading::evidence;
-use crate::{Result, mending};
+use crate::{Result, edit};
 use repot_model::{Change, Finding, LoginStack, Remedy, Severity};
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Rule for NologinFile {
             let why = "only a shutdown that goes on should keep people out";
             finding
                 .edits
-                .push(mending::edit(case.tree, path, Change::Remove, why));
+                .push(edit::made(case.tree, path, Change::Remove, why));
             findings.push(finding);
             break;
         }
@@ -130,7 +130,7 @@ fn never_removed(case: &Case<'_>) -> Option<Finding> {
         evidence(&maker, None, "makes /run/nologin"),
     ];
     finding.remedy = Remedy::Automatic;
-    finding.edits.push(mending::edit(
+    finding.edits.push(edit::made(
         case.tree,
         &own,
         Change::Link {

@@ -2,7 +2,7 @@
 
 use super::{Case, Rule, RuleMeta};
 use crate::reading::evidence;
-use crate::{Result, mending};
+use crate::{Result, edit};
 use repot_model::{Certainty, Change, Finding, Remedy, Severity};
 
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Rule for Owners {
                         .evidence
                         .push(evidence(path, None, &format!("belongs to {id}")));
                     let why = "it belongs to root in every distribution";
-                    finding.edits.push(mending::edit(
+                    finding.edits.push(edit::made(
                         case.tree,
                         path,
                         Change::Owner { uid: 0, gid: 0 },

@@ -4,7 +4,7 @@ use super::{Case, Rule, RuleMeta};
 use crate::login::pam::{self, BrokenInclude};
 use crate::reading::evidence;
 use crate::rules::pam_module::module_dirs;
-use crate::{Result, mending};
+use crate::{Result, edit};
 use repot_model::{Change, Edit, Finding, Remedy, Severity};
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Rule for PamInclude {
 /// The file. A link that dangles goes first, since nothing can be written at its end.
 fn edits(case: &Case<'_>, path: &str, text: &str) -> Vec<Edit> {
     let write = |change| {
-        mending::edit(
+        edit::made(
             case.tree,
             path,
             change,

@@ -3,7 +3,7 @@
 use super::{Case, Rule, RuleMeta};
 use crate::login::pam::{self, Module};
 use crate::reading::evidence;
-use crate::{Result, mending};
+use crate::{Result, edit};
 use repot_model::{Certainty, Finding, Remedy, Severity};
 use repot_rootfs::format::limits::{self, Limit};
 
@@ -73,7 +73,7 @@ impl Rule for PamLimits {
                 ),
                 "Permission denied",
             );
-            // Not every pam_limits ends the session: that of Debian 12 only logs it (measured).
+            // Not every pam_limits ends the session: with that of Debian 12 root logged in all the same.
             finding.certainty = Certainty::Possible;
             finding.cause = "to raise a hard limit takes CAP_SYS_RESOURCE over the host, and pam_limits ends the session without".into();
             finding.evidence = raised
@@ -89,7 +89,7 @@ impl Rule for PamLimits {
             finding.evidence.push(module.evidence());
             let lines: Vec<u32> = raised.iter().map(|limit| limit.line).collect();
             let why = "the engine does not let limits be raised";
-            match mending::rewrite(case.tree, &path, why, |text| limits::without(text, &lines))? {
+            match edit::rewrite(case.tree, &path, why, |text| limits::without(text, &lines))? {
                 Some(edit) => {
                     finding.remedy = Remedy::Automatic;
                     finding.edits.push(edit);

@@ -2,7 +2,7 @@
 
 use super::{Case, Rule, RuleMeta};
 use crate::login::pam;
-use crate::{Result, mending};
+use crate::{Result, edit};
 use repot_model::{Finding, Remedy, Severity};
 use repot_rootfs::format::pam as format;
 
@@ -58,7 +58,7 @@ pub(crate) fn relax(case: &Case<'_>, finding: &mut Finding, name: &str, code: &s
         }
         finding.evidence.push(module.evidence());
         let why = format!("a failure of {name} no longer ends the login");
-        let edit = mending::rewrite(&view, &module.path, &why, |text| {
+        let edit = edit::rewrite(&view, &module.path, &why, |text| {
             format::set_control(text, module.line, "optional")
                 .unwrap_or_else(|| format::comment_out(text, module.line))
         })?;

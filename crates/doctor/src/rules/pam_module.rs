@@ -3,7 +3,7 @@
 use super::{Case, Rule, RuleMeta};
 use crate::login::{library_dirs, pam};
 use crate::reading::evidence;
-use crate::{Result, View, mending};
+use crate::{Result, View, edit};
 use repot_model::{Certainty, Finding, Remedy, Severity};
 use repot_rootfs::format::pam as format;
 
@@ -91,7 +91,7 @@ impl Rule for PamModule {
                 || !is_fatal;
             let why = format!("{name} cannot be loaded");
             let edit = match harmless {
-                true => mending::rewrite(case.tree, &module.path, &why, |text| {
+                true => edit::rewrite(case.tree, &module.path, &why, |text| {
                     format::comment_out(text, module.line)
                 })?,
                 false => None,
@@ -123,7 +123,7 @@ fn merged(tree: &View<'_>, mut findings: Vec<Finding>) -> Result<Vec<Finding>> {
         };
         let path = finding.evidence[0].path.clone();
         for edit in &mut finding.edits {
-            let again = mending::rewrite(&view, &path, &edit.why, |text| {
+            let again = edit::rewrite(&view, &path, &edit.why, |text| {
                 format::comment_out(text, line)
             })?;
             if let Some(again) = again {

@@ -4,7 +4,7 @@ use super::pam_loginuid::relax;
 use super::{Case, Rule, RuleMeta};
 use crate::login::pam;
 use crate::reading::evidence;
-use crate::{Result, mending};
+use crate::{Result, edit};
 use repot_model::{Certainty, Finding, Offers, Remedy, Severity};
 use repot_rootfs::format::pam as format;
 
@@ -132,7 +132,7 @@ fn logind(case: &Case<'_>) -> Result<Option<Finding>> {
     {
         finding.evidence.push(module.evidence());
         let why = "nobody waits for a logind that does not run";
-        let edit = mending::rewrite(&view, &module.path, why, |text| {
+        let edit = edit::rewrite(&view, &module.path, why, |text| {
             format::comment_out(text, module.line)
         })?;
         if let Some(edit) = edit {

@@ -3,7 +3,7 @@
 use super::{Case, Rule, RuleMeta};
 use crate::login::Root;
 use crate::reading::evidence;
-use crate::{Result, edit, mending};
+use crate::{Result, edit};
 use repot_model::{Finding, Remedy, Severity};
 use repot_rootfs::format::lines::Lines;
 
@@ -55,7 +55,7 @@ impl Rule for RootMissing {
         let why = "root needs a line there to log in";
         let entry = format!("root:x:0:0:root:/root:{shell}");
         let edit = match old {
-            Some(_) => mending::rewrite(case.tree, "/etc/passwd", why, |text| {
+            Some(_) => edit::rewrite(case.tree, "/etc/passwd", why, |text| {
                 let mut lines = Lines::parse(text);
                 lines.push(&entry);
                 lines.to_string()

@@ -3,7 +3,7 @@
 use super::{Case, Rule, RuleMeta};
 use crate::login::Root;
 use crate::reading::{base_name, evidence};
-use crate::{Result, View, candidate, mending};
+use crate::{Result, View, candidate, edit};
 use repot_model::{Evidence, Finding, Remedy, Severity};
 use repot_rootfs::format::passwd;
 
@@ -89,7 +89,7 @@ impl Rule for RootShell {
             Some(better) => {
                 let why = format!("root's shell becomes {better}");
                 let name = &root.user.name;
-                mending::rewrite(case.tree, "/etc/passwd", &why, |text| {
+                edit::rewrite(case.tree, "/etc/passwd", &why, |text| {
                     passwd::set_shell(text, name, better)
                 })?
             }

@@ -3,7 +3,7 @@
 use super::{Case, Rule, RuleMeta};
 use crate::login::pam;
 use crate::reading::evidence;
-use crate::{Result, mending};
+use crate::{Result, edit};
 use repot_model::{Certainty, Change, Evidence, Finding, LoginStack, Remedy, Severity};
 use repot_rootfs::FileKind;
 use repot_rootfs::format::{assignments, securetty};
@@ -61,7 +61,7 @@ impl Rule for Securetty {
             let seen = format!("mode {:04o}", found.mode);
             finding.evidence = vec![evidence(FILE, None, &seen), reader.clone()];
             finding.remedy = Remedy::Automatic;
-            finding.edits.push(mending::edit(
+            finding.edits.push(edit::made(
                 case.tree,
                 FILE,
                 Change::Mode {
@@ -103,7 +103,7 @@ impl Rule for Securetty {
             names.extend(ptys.iter().map(String::as_str));
         }
         let why = format!("root logs in on {shown} there");
-        match mending::rewrite(case.tree, FILE, &why, |text| securetty::with(text, &names))? {
+        match edit::rewrite(case.tree, FILE, &why, |text| securetty::with(text, &names))? {
             Some(edit) => {
                 finding.remedy = Remedy::Automatic;
                 finding.edits.push(edit);
@@ -128,7 +128,7 @@ fn of_wrong_kind(case: &Case<'_>, kind: FileKind, reader: Evidence) -> Finding {
     let why = "without the file, root may log in on every terminal";
     finding
         .edits
-        .push(mending::edit(case.tree, FILE, Change::Remove, why));
+        .push(edit::made(case.tree, FILE, Change::Remove, why));
     finding
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Case, Rule, RuleMeta};
 use crate::reading::{evidence, optional};
-use crate::{Result, edit, mending};
+use crate::{Result, edit};
 use repot_model::{Certainty, Finding, Remedy, Severity};
 use repot_rootfs::contains;
 use repot_rootfs::format::assignments;
@@ -54,7 +54,7 @@ impl Rule for SeLinux {
                 "Unable to load SELinux Policy. Machine is in enforcing mode. Halting now.",
             );
             if halts {
-                // Where the host's kernel has no SELinux, libselinux passes it over (measured: ENODEV from mounting selinuxfs).
+                // Where the host's kernel has no SELinux, libselinux passes it over (a Debian 12 with `enforcing` boots on such a host).
                 finding.certainty = Certainty::Possible;
                 finding.cause = format!(
                     "{} loads a policy before anything else, and ends without one where the host's kernel has SELinux",
@@ -70,7 +70,7 @@ impl Rule for SeLinux {
             }
             finding.evidence = vec![evidence(CONFIG, Some(mode.line), "SELINUX=enforcing")];
             let why = "the kernel's policy is the host's";
-            match mending::rewrite(case.tree, CONFIG, why, |text| {
+            match edit::rewrite(case.tree, CONFIG, why, |text| {
                 assignments::set(text, "SELINUX", "disabled")
             })? {
                 Some(edit) => {

@@ -2,7 +2,7 @@
 
 use super::{Case, Rule, RuleMeta};
 use crate::reading::{PROGRAM_DIRS, evidence, optional};
-use crate::{Result, mending};
+use crate::{Result, edit};
 use repot_model::{Certainty, Change, Finding, Remedy, Severity};
 use repot_rootfs::Program;
 
@@ -138,7 +138,7 @@ fn restore(case: &Case<'_>, finding: &mut Finding, paths: &[String]) {
             .evidence
             .push(evidence(path, None, &format!("mode {mode:04o}")));
         let why = "the program needs root's rights whoever starts it";
-        finding.edits.push(mending::edit(
+        finding.edits.push(edit::made(
             case.tree,
             path,
             Change::Mode { mode: 0o4755 },

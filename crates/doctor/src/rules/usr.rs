@@ -1,7 +1,7 @@
 //! The engine wants a `/usr` that the tree does not have.
 
 use super::{Case, Rule, RuleMeta, absent};
-use crate::{Result, mending};
+use crate::{Result, edit};
 use repot_model::{Change, Demanded, Finding, Remedy, Severity};
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Rule for Usr {
             "the engine takes a directory for a root file system only if it has one".into();
         finding.evidence = vec![absent("/usr")];
         finding.remedy = Remedy::Automatic;
-        finding.edits.push(mending::edit(
+        finding.edits.push(edit::made(
             case.tree,
             "/usr",
             Change::Directory { mode: 0o755 },

@@ -24,33 +24,6 @@ macro_rules! daemon_cells {
 }
 pub(crate) use daemon_cells;
 
-/// All trees of the kit that have an init.
-macro_rules! all_trees {
-    ($engine:literal) => {
-        crate::engines::daemons::daemon_cells!($engine:
-            bookworm_systemd = BOOKWORM_SYSTEMD,
-            bullseye_systemd = BULLSEYE_SYSTEMD,
-            trixie_systemd = TRIXIE_SYSTEMD,
-            sid_systemd = SID_SYSTEMD,
-            bookworm_sysvinit = BOOKWORM_SYSVINIT,
-            bookworm_serial = BOOKWORM_SERIAL,
-            bookworm_bothgetty = BOOKWORM_BOTHGETTY,
-            bookworm_nologin = BOOKWORM_NOLOGIN,
-            bookworm_openrc = BOOKWORM_OPENRC,
-            sid_openrc_init = SID_OPENRC_INIT,
-            bookworm_runit = BOOKWORM_RUNIT,
-            bookworm_finit = BOOKWORM_FINIT,
-            bookworm_s6 = BOOKWORM_S6,
-            bookworm_busybox = BOOKWORM_BUSYBOX,
-            busybox_noinittab = BUSYBOX_NOINITTAB,
-            busybox_alpine = BUSYBOX_ALPINE,
-            trixie_guix = TRIXIE_GUIX,
-            guix_hardware = GUIX_HARDWARE,
-        );
-    };
-}
-pub(crate) use all_trees;
-
 /// One tree for each way in which they differ: inits, gettys, cgroups. What runs on the same images as Docker, or the same library
 /// as LXC, takes these; `cargo xtask table` goes through all.
 macro_rules! one_of_each {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::daemons;
 use crate::boot::{BOOKWORM_OPENRC, BOOKWORM_RUNIT, BOOKWORM_SYSTEMD, BOOKWORM_SYSVINIT};
 
-daemons::all_trees!("docker");
+super::all_trees!(super::daemons::daemon_cells, "docker");
 
 #[test]
 fn kept_systemd() -> Result<()> {

@@ -9,26 +9,7 @@ use repot_e2e::console::Console;
 use repot_e2e::process;
 use repot_e2e::trees::Tree;
 
-super::cells!("lxc":
-    bookworm_systemd = BOOKWORM_SYSTEMD,
-    bullseye_systemd = BULLSEYE_SYSTEMD,
-    trixie_systemd = TRIXIE_SYSTEMD,
-    sid_systemd = SID_SYSTEMD,
-    bookworm_sysvinit = BOOKWORM_SYSVINIT,
-    bookworm_serial = BOOKWORM_SERIAL,
-    bookworm_bothgetty = BOOKWORM_BOTHGETTY,
-    bookworm_nologin = BOOKWORM_NOLOGIN,
-    bookworm_openrc = BOOKWORM_OPENRC,
-    sid_openrc_init = SID_OPENRC_INIT,
-    bookworm_runit = BOOKWORM_RUNIT,
-    bookworm_finit = BOOKWORM_FINIT,
-    bookworm_s6 = BOOKWORM_S6,
-    bookworm_busybox = BOOKWORM_BUSYBOX,
-    busybox_noinittab = BUSYBOX_NOINITTAB,
-    busybox_alpine = BUSYBOX_ALPINE,
-    trixie_guix = TRIXIE_GUIX,
-    guix_hardware = GUIX_HARDWARE,
-);
+super::all_trees!(super::cells, "lxc");
 
 #[test]
 fn kept_systemd() -> Result<()> {

@@ -34,6 +34,33 @@ macro_rules! cells {
 }
 pub(crate) use cells;
 
+/// Those of all trees of the kit that have an init, by a macro such as [`cells`].
+macro_rules! all_trees {
+    ($cells:path, $engine:literal) => {
+        $cells!($engine:
+            bookworm_systemd = BOOKWORM_SYSTEMD,
+            bullseye_systemd = BULLSEYE_SYSTEMD,
+            trixie_systemd = TRIXIE_SYSTEMD,
+            sid_systemd = SID_SYSTEMD,
+            bookworm_sysvinit = BOOKWORM_SYSVINIT,
+            bookworm_serial = BOOKWORM_SERIAL,
+            bookworm_bothgetty = BOOKWORM_BOTHGETTY,
+            bookworm_nologin = BOOKWORM_NOLOGIN,
+            bookworm_openrc = BOOKWORM_OPENRC,
+            sid_openrc_init = SID_OPENRC_INIT,
+            bookworm_runit = BOOKWORM_RUNIT,
+            bookworm_finit = BOOKWORM_FINIT,
+            bookworm_s6 = BOOKWORM_S6,
+            bookworm_busybox = BOOKWORM_BUSYBOX,
+            busybox_noinittab = BUSYBOX_NOINITTAB,
+            busybox_alpine = BUSYBOX_ALPINE,
+            trixie_guix = TRIXIE_GUIX,
+            guix_hardware = GUIX_HARDWARE,
+        );
+    };
+}
+pub(crate) use all_trees;
+
 /// One cell of the table: a tree whose root has a password, in an engine of that name.
 pub fn cell(case: &Case, engine: &str) -> Result<()> {
     let mut sandbox = Sandbox::new()?;
