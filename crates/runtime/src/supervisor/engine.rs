@@ -315,7 +315,7 @@ impl Supervisor<'_> {
         }
         if pid == 0 {
             self.drain();
-            self.broadcast(&Event::Failed(self.why_not_started(status)), |_| true);
+            self.failure = Some(self.why_not_started(status));
             self.ended = Some(Status::Exited(255));
             return;
         }

@@ -129,6 +129,7 @@ impl Supervisor<'_> {
             clients,
             state,
             ended,
+            failure,
             ..
         } = self;
         let status = ended.unwrap_or(Status::Killed(9));
@@ -155,7 +156,7 @@ impl Supervisor<'_> {
         let _ = handed_over::remove_run_dir(&dirs.running(&spec.name));
         // Whoever hears of the end may start the next one.
         drop(locks);
-        let packet = Event::Ended(status).encode();
+        let packet = failure.map_or(Event::Ended(status), Event::Failed).encode();
         for client in &clients {
             let _ = crate::protocol::post(&client.socket, &packet);
         }

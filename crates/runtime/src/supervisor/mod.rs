@@ -134,6 +134,8 @@ struct Supervisor<'a> {
     is_heavy: bool,
     login: Option<std::process::Child>,
     ended: Option<Status>,
+    /// Why an engine did not start it, to be told once nothing of it is left.
+    failure: Option<String>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -217,6 +219,7 @@ impl<'a> Supervisor<'a> {
             is_heavy: true,
             login: None,
             ended: None,
+            failure: None,
         })
     }
 

@@ -88,7 +88,8 @@ fn an_engine_that_fails() -> Result<()> {
             && done.err().contains("no such luck"),
         "{done}"
     );
-    ensure!(sandbox.row(&name)?.is_none(), "it is listed");
+    let row = sandbox.row(&name)?;
+    ensure!(row.is_none(), "it is listed: {row:?}");
     sandbox.finish()
 }
 
