@@ -5,7 +5,7 @@
 use crate::args::WishArgs;
 use crate::output;
 use crate::password::{self, Secret};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use repot_doctor::rules::{Diagnosis, Wishes};
 use repot_model::{Edit, Facts, Finding, Offers, Remedy, RuleId};
 use repot_rootfs::RootRead;
@@ -36,6 +36,8 @@ pub(crate) struct Mending {
     pub(crate) only: Vec<RuleId>,
     /// But not these.
     pub(crate) except: Vec<RuleId>,
+    /// Edits that the tree is looked at with, and that come before all others.
+    pub(crate) before: Vec<Edit>,
 }
 
 impl Mending {
@@ -59,10 +61,34 @@ impl Mending {
             output::note(format!("repot: rule {rule} could not check: {why}"));
         }
         let edits = diagnosis.findings.into_iter().zip(picked);
-        edits
+        let edits = edits
             .filter(|(_, is_picked)| *is_picked)
-            .flat_map(|(finding, _)| finding.edits)
-            .collect()
+            .flat_map(|(finding, _)| finding.edits);
+        self.before.iter().cloned().chain(edits).collect()
+    }
+
+    /// A tree in which no init was found, as it is with what the rules mend: with one, maybe. `None`: they mend nothing. The
+    /// directory has to stay as long as the tree is looked at.
+    ///
+    /// # Errors
+    /// The layer cannot be written, or the kernel shows no tree with it.
+    pub(crate) fn look_again(
+        &mut self,
+        root: &RootRead,
+        facts: &Facts,
+    ) -> anyhow::Result<Option<(RootRead, Facts, tempfile::TempDir)>> {
+        let edits = self.edits(root, facts);
+        if edits.is_empty() {
+            return Ok(None);
+        }
+        let scratch = tempfile::tempdir().context("making a directory for a layer")?;
+        let layer = scratch.path().join("layer");
+        repot_rootfs::layer::write(root, &edits, &layer)?;
+        let view = repot_runtime::merged_view(root.dir(), &layer)?;
+        let root = RootRead::from_fd(view, root.dir().to_owned());
+        let facts = repot_doctor::inspect(&root)?;
+        self.before = edits;
+        Ok(Some((root, facts, scratch)))
     }
 
     /// All findings, and which of them are going to be mended.

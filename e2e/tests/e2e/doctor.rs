@@ -1,6 +1,7 @@
 //! `doctor`, `explain` and the cause of a failed boot: what they say, and their exit codes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result, ensure};
 use repot_e2e::trees::Tree;
@@ -128,5 +129,30 @@ fn a_boot_without_a_prompt_names_the_cause() -> Result<()> {
         "{dead}"
     );
     sandbox.ok(&["rm", &name])?;
+    sandbox.finish()
+}
+
+/// An init that cannot be executed is mended in the layer, and all else goes by what it is then.
+#[test]
+fn an_init_without_its_execute_bit_boots() -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let copy = sandbox.dir().join("tree");
+    Tree::named("bookworm-sysvinit")?.copy_to(&copy)?;
+    let init = copy.join("sbin/init");
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o644))?;
+    let copy = utf8(&copy)?;
+    let refused = sandbox.repot(&["boot", &copy, "-d", "--no-fix"])?;
+    ensure!(
+        refused.code == 3 && refused.err().contains("not executable"),
+        "{refused}"
+    );
+    for engine in ["native", "nspawn"] {
+        let name = sandbox.name();
+        sandbox.ok(&["boot", &copy, "--on", engine, "-d", "-n", &name])?;
+        ensure!(sandbox.exec(&name, &["cat", "/proc/1/comm"])? == "init");
+        sandbox.ok(&["stop", &name])?;
+        sandbox.ok(&["rm", &name])?;
+    }
+    ensure!(fs::metadata(&init)?.permissions().mode() & 0o777 == 0o644);
     sandbox.finish()
 }

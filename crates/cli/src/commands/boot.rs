@@ -33,9 +33,8 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         .init
         .as_deref()
         .map_or(Purpose::Boot, Purpose::BootWith);
-    let (root, facts) = machines::inspect(&record.base, purpose)?;
+    let (mut root, mut facts) = machines::inspect(&record.base, purpose)?;
     machines::check_arch(&facts)?;
-    let payload = payload(&mut args, &facts, &tree.source)?;
     let mut elsewhere = handing::choose(args.on.as_deref(), record, candidate.is_new)?;
     elsewhere
         .iter_mut()
@@ -58,10 +57,24 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         .hint("`repot fix` with the same options writes it into the tree first")
         .map_err(Into::into);
     }
-    let mending = Mending {
+    let mut mending = Mending {
         wishes: mending::wishes(&args.wishes)?,
         ..mending
     };
+    let mut scratch = None;
+    if facts.init.is_none() && args.init.is_none() && !args.writes.in_place {
+        // A lost link or execute bit is mended like anything else, but everything after depends on which init that is.
+        match mending.look_again(&root, &facts) {
+            Ok(Some(again)) => {
+                root = again.0;
+                facts = again.1;
+                scratch = Some(again.2);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!("looking again: {error:#}"),
+        }
+    }
+    let payload = payload(&mut args, &facts, &tree.source)?;
     let make_start = |payload| Start {
         dirs: &dirs,
         record,
@@ -96,6 +109,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
             record.hand_over.iter().for_each(handing::undo);
             forget(&dirs, &record);
         }
+        drop(scratch);
         return go_on(&dirs, &args, &connection?, &record, &facts, &spec);
     }
     if args.dry_run {
@@ -115,6 +129,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         output::note(warning);
     }
     let started = start_it(&dirs, &spec, lock);
+    drop(scratch);
     if started.is_err() && candidate.is_new {
         forget(&dirs, record);
     }
