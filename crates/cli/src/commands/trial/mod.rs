@@ -128,6 +128,10 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
             before: None,
         };
         match &found.state {
+            _ if !offers.is_pid1 => {
+                row.note =
+                    Some("no init can be booted there (`repot explain init-process`)".into());
+            }
             Usable::Yes => {
                 let cell = Cell::new(&dirs, &tree, &row.engine, Duration::from_secs(args.timeout))?;
                 if args.before && matches!(chosen, Chosen::Other(_)) {
