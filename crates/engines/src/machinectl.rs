@@ -8,7 +8,7 @@
 use crate::{Discovery, Engine, Host, Launch, Result, Usable, engine_name, nspawn::Nspawn, probe};
 use repot_model::{
     CgroupVersion, CommandLine, Delivery, EngineId, HandOver, HostFile, ImageFormat, LeaderProbe,
-    Network, Offers, Signal, StopOffer,
+    Network, Offers,
 };
 use std::fmt::Write;
 
@@ -40,10 +40,8 @@ impl Engine for Machinectl {
     fn offers(&self, host: &Host, found: &Discovery) -> Offers {
         Offers {
             engine: EngineId(self.id().to_owned()),
-            // `machinectl poweroff` sends this to PID 1, whatever that is.
-            stop: StopOffer::Signal {
-                signal: Signal::rtmin(4),
-            },
+            // `systemctl stop` of the unit, and so the host's own shutdown, sends what the settings file names. `machinectl
+            // poweroff` sends SIGRTMIN+4, whatever PID 1 is: for systemd only.
             ..Nspawn.offers(host, found)
         }
     }
@@ -58,6 +56,10 @@ impl Engine for Machinectl {
         };
         let image = launch.dir.join("machinectl.tar");
         let machinectl = |verb: &str| CommandLine::new(["machinectl", verb, name.as_str()]);
+        let settings_file = format!("/etc/systemd/nspawn/{name}.nspawn");
+        let drop_ins = format!("/etc/systemd/system/{unit}.d");
+        let drop_in = format!("{drop_ins}/repot.conf");
+        let reload = CommandLine::new(["systemctl", "daemon-reload"]);
         let start = CommandLine::new([
             "systemd-nspawn".to_owned(),
             "--quiet".into(),
@@ -75,13 +77,13 @@ impl Engine for Machinectl {
             },
             files: vec![
                 HostFile {
-                    path: format!("/etc/systemd/nspawn/{name}.nspawn").into(),
+                    path: settings_file.clone().into(),
                     mode: 0o600,
                     text: settings(launch),
                 },
                 // For those who start it by `machinectl start`: what nspawn itself guesses for a tree without systemd is v1.
                 HostFile {
-                    path: format!("/etc/systemd/system/{unit}.d/repot.conf").into(),
+                    path: drop_in.clone().into(),
                     mode: 0o644,
                     text: format!(
                         "[Service]\nEnvironment=SYSTEMD_NSPAWN_UNIFIED_HIERARCHY={unified}\n"
@@ -89,7 +91,7 @@ impl Engine for Machinectl {
                 },
             ],
             setup: vec![
-                CommandLine::new(["systemctl", "daemon-reload"]),
+                reload.clone(),
                 CommandLine::new([
                     "machinectl".to_owned(),
                     "import-tar".into(),
@@ -106,7 +108,13 @@ impl Engine for Machinectl {
             reboot_status: None,
             stays_in_cgroup: false,
             kill: vec![machinectl("terminate")],
-            remove: vec![machinectl("remove")],
+            // The files before the last of them, which has systemd forget the drop-in too.
+            remove: vec![
+                machinectl("remove"),
+                CommandLine::new(["rm", "-f", settings_file.as_str(), drop_in.as_str()]),
+                CommandLine::new(["rmdir", drop_ins.as_str()]),
+                reload,
+            ],
             by_hand: vec![
                 ("start it in the background".to_owned(), machinectl("start")),
                 (
@@ -208,9 +216,25 @@ mod tests {
             plan.setup[1].to_string(),
             format!("machinectl import-tar /var/lib/repot/machines/web/machinectl.tar {name}")
         );
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_machine() {
+        let plan = Machinectl
+            .hand_over(&launch(), &host(CgroupLayout::Unified), &found("252"))
+            .unwrap();
+        let name = engine_name(&launch().name);
+        let remove: Vec<String> = plan.remove.iter().map(ToString::to_string).collect();
         assert_eq!(
-            plan.remove[0].to_string(),
-            format!("machinectl remove {name}")
+            remove,
+            [
+                format!("machinectl remove {name}"),
+                format!(
+                    "rm -f /etc/systemd/nspawn/{name}.nspawn /etc/systemd/system/systemd-nspawn@{name}.service.d/repot.conf"
+                ),
+                format!("rmdir /etc/systemd/system/systemd-nspawn@{name}.service.d"),
+                "systemctl daemon-reload".to_owned(),
+            ]
         );
     }
 

@@ -9,6 +9,7 @@ mod daemons;
 mod docker;
 mod lxc;
 mod lxd;
+mod machinectl;
 mod nspawn;
 mod podman;
 
