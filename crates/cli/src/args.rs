@@ -95,30 +95,27 @@ impl Verb {
         }
     }
 
+    /// Whether it, or the supervisor that it starts, executes programs of a tree. (`try` does so by further commands.)
+    pub(crate) fn executes_in_machines(&self) -> bool {
+        match self {
+            Self::Boot(_) | Self::Run(_) | Self::Login(_) | Self::Shell(_) | Self::Exec(_) => true,
+            Self::Stop(_) | Self::Reboot(_) => true,
+            Self::Attach(_) | Self::List(_) | Self::Status(_) | Self::Top(_) | Self::Rm(_) => false,
+            Self::Logs(_) | Self::Kill(_) | Self::Import(_) | Self::Export(_) => false,
+            Self::Images(_) | Self::Inspect(_) | Self::Doctor(_) | Self::Fix(_) => false,
+            Self::Explain(_) | Self::ByHand(_) | Self::Try(_) | Self::Generate(_) => false,
+        }
+    }
+
     /// Whether the exit status is that of a program in the machine.
     pub(crate) fn passes_status(&self) -> bool {
         match self {
             Self::Run(_) | Self::Exec(_) | Self::Shell(_) | Self::Login(_) => true,
-            Self::Boot(_)
-            | Self::Attach(_)
-            | Self::List(_)
-            | Self::Status(_)
-            | Self::Top(_)
-            | Self::Logs(_)
-            | Self::Stop(_) => false,
-            Self::Reboot(_)
-            | Self::Kill(_)
-            | Self::Rm(_)
-            | Self::Import(_)
-            | Self::Export(_)
-            | Self::Images(_)
-            | Self::Inspect(_)
-            | Self::Doctor(_)
-            | Self::Fix(_)
-            | Self::Explain(_)
-            | Self::Try(_)
-            | Self::ByHand(_)
-            | Self::Generate(_) => false,
+            Self::Boot(_) | Self::Attach(_) | Self::List(_) | Self::Status(_) => false,
+            Self::Top(_) | Self::Logs(_) | Self::Stop(_) | Self::Reboot(_) => false,
+            Self::Kill(_) | Self::Rm(_) | Self::Import(_) | Self::Export(_) => false,
+            Self::Images(_) | Self::Inspect(_) | Self::Doctor(_) | Self::Fix(_) => false,
+            Self::Explain(_) | Self::Try(_) | Self::ByHand(_) | Self::Generate(_) => false,
         }
     }
 }

@@ -70,15 +70,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// Without root: checks where state is kept, and goes on in a user namespace where the verb needs one.
+/// Sees to it that machines cannot change this program. Without root: checks where state is kept, and goes on in a user
+/// namespace where the verb needs one.
 fn settle(verb: &Verb) -> anyhow::Result<()> {
     if rustix::process::geteuid().is_root() {
+        if verb.executes_in_machines() {
+            repot_runtime::protect_own_program()?;
+        }
         return Ok(());
     }
     let dirs = Dirs::from_env();
     rootless::check_run_dir(&dirs)?;
     if verb.touches_trees() {
         return Err(rootless::enter(&dirs).into());
+    }
+    if verb.executes_in_machines() {
+        repot_runtime::protect_own_program()?;
     }
     Ok(())
 }

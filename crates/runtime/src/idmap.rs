@@ -17,7 +17,7 @@ use std::path::Path;
 /// and DynamicUser= (61184 to 65519) exist.
 const SIZE: u32 = 65536;
 /// First ID that may be given away: "container UIDs" of systemd's doc/UIDS-GIDS, 524288 to 1879048191.
-const FIRST: u32 = 524_288;
+pub(crate) const FIRST: u32 = 524_288;
 const LAST: u32 = 1_879_048_191;
 
 /// A byte of this file is locked for each range of IDs that a machine has, by the number of the range. One file for the

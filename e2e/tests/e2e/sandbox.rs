@@ -88,6 +88,17 @@ impl Sandbox {
         Ok(sandbox)
     }
 
+    /// Uses a program that belongs to the user, who could change it, from here on; a second copy of that kind.
+    pub fn use_program_of(&mut self, user: &User) -> Result<[PathBuf; 2]> {
+        let copies = [self.dir().join("own-repot"), self.dir().join("own-repot-2")];
+        for copy in &copies {
+            fs::copy(&self.program, copy).context("copying repot")?;
+            chown(copy, Some(user.uid), Some(user.gid)).context("giving repot away")?;
+        }
+        self.program.clone_from(&copies[0]);
+        Ok(copies)
+    }
+
     /// Starts every command in this cgroup from here on.
     pub fn in_cgroup(&mut self, dir: &Path) -> Result<()> {
         let move_there = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", utf8(dir)?);
@@ -178,11 +189,16 @@ impl Sandbox {
 
     /// `repot` with these arguments, not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Command> {
+        self.command_by(&self.program, args)
+    }
+
+    /// The same with another copy of the program.
+    pub fn command_by<S: AsRef<OsStr>>(&self, program: &Path, args: &[S]) -> Result<Command> {
         let mut words = self
             .around
             .iter()
             .map(OsStr::new)
-            .chain([self.program.as_os_str()]);
+            .chain([program.as_os_str()]);
         let mut command = Command::new(words.next().context("finding repot")?);
         command
             .args(words)

@@ -8,6 +8,7 @@
 mod subids;
 
 use crate::dirs::Dirs;
+use crate::own_program;
 use repot_model::Hinted;
 use repot_sys::{Cloned, Namespaces, clone_process, unshare};
 use rustix::io::Errno;
@@ -32,17 +33,14 @@ pub fn enter(dirs: &Dirs) -> Hinted {
         rustix::process::geteuid().as_raw(),
         rustix::process::getegid().as_raw()
     );
-    match namespace() {
+    // Asked before owners look different.
+    let is_exposed = own_program::is_exposed();
+    match namespace().and_then(|()| own_program::to_execute(is_exposed)) {
         Err(error) => error,
-        Ok(()) => {
-            let mut args = std::env::args_os();
-            let mut command = Command::new("/proc/self/exe");
-            if let Some(name) = args.next() {
-                command.arg0(name);
-            }
+        Ok(program) => {
+            let mut command = own_program::again(&program);
             // In there it looks like root, whose directories are others.
             command
-                .args(args)
                 .env("REPOT_DATA_DIR", &dirs.data)
                 .env("REPOT_RUN_DIR", &dirs.run)
                 // For what asks whether it is root of the host, which it cannot see: an unprivileged container looks the same.

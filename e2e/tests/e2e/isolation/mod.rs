@@ -5,6 +5,7 @@ mod moving;
 mod neighbours;
 mod nested;
 mod options;
+mod own_program;
 mod probes;
 mod terminal;
 
