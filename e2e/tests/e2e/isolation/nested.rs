@@ -137,3 +137,20 @@ fn writes_to_an_overlay_are_refused_with_a_hint() -> Result<()> {
     sandbox.ok(&["rm", "-f", &name])?;
     sandbox.finish()
 }
+
+/// Root of the inner machine is root of the outer one, to whom a copy of repot in there may belong: what runs is out of reach.
+#[test]
+fn the_outer_machines_own_copy_cannot_be_changed() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    let inner = small(&mut sandbox)?;
+    let name = outer(&mut sandbox, &[(&inner, "/trees/inner")])?;
+    let script = "own=/var/lib/repot/own; cp /usr/bin/repot $own && chmod 755 $own
+        $own boot -d -n inner /trees/inner >/dev/null || exit
+        for p in /proc/[0-9]*; do
+            [ \"$(cat $p/comm 2>/dev/null)\" = repot-machine ] && echo found && chmod 700 $p/exe 2>/dev/null; done
+        stat -c %a $own; $own rm -f inner >/dev/null";
+    let said = sandbox.exec(&name, &["sh", "-c", script])?;
+    ensure!(said == "found\n755", "{said}");
+    sandbox.ok(&["rm", "-f", &name])?;
+    sandbox.finish()
+}
