@@ -78,11 +78,16 @@ fn table(options: &Options) -> Result<()> {
     let table = result?;
     let text = page(&table, options.before);
     println!("{text}");
-    if let Some(out) = &options.out {
-        fs::write(out.join("compatibility.md"), &text).context("writing the page")?;
-    }
     let failed: Vec<String> = table.iter().flat_map(failures).collect();
     ensure!(failed.is_empty(), "not all are in: {}", failed.join(", "));
+    Ok(())
+}
+
+fn write(options: &Options, table: &Table) -> Result<()> {
+    if let Some(out) = &options.out {
+        let text = page(table, options.before);
+        fs::write(out.join("compatibility.md"), text).context("writing the page")?;
+    }
     Ok(())
 }
 
@@ -134,6 +139,8 @@ fn fill(options: &Options, program: &Path, dir: &Path, id: &str) -> Result<Table
             .with_context(|| format!("reading what was said of {}", recipe.name))?;
         eprintln!("{}: {}", recipe.name, summary(&cells));
         table.push((recipe.name.to_owned(), cells));
+        // A long run: what there is so far is worth something.
+        write(options, &table)?;
     }
     drop(lxd);
     for daemon in daemons {
