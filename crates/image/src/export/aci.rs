@@ -92,7 +92,7 @@ mod tests {
     fn names_become_identifiers() {
         for (name, identifier_) in [
             ("repot-debian", "repot-debian"),
-            ("Docker.io/My Tree_2-", "docker.io/my-tree-2"),
+            ("Docker.io/My Tree_2-", "docker.io/my-tree_2"),
             ("--", "image"),
         ] {
             assert_eq!(identifier(name), identifier_);
