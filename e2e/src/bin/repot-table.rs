@@ -166,10 +166,11 @@ fn text(value: &Value) -> &str {
 
 /// The page: with repot, and, if that was looked at, each engine by itself.
 fn page(table: &Table, before: bool) -> String {
-    let mut page = String::from(
+    let option = if before { " --before" } else { "" };
+    let mut page = format!(
         "# Compatibility\n\nEvery tree of the test kit that has an init, as Debian's packages leave it (root is locked), booted by `repot try` in every\n\
          container system that runs here: prompt, login of root with a password that the trial makes up, a command, power-off. Seconds\n\
-         until the prompt on a machine with two cores. Made by `cargo xtask table --before --out docs`.\n\n",
+         until the prompt on a machine with two cores. Made by `cargo xtask table{option} --out docs`.\n\n",
     );
     let Some((_, first)) = table.first() else {
         return page;
