@@ -3,7 +3,7 @@
 
 mod set_up;
 
-pub(crate) use set_up::{set_up, undo};
+pub(crate) use set_up::set_up;
 
 use crate::engines::Chosen;
 use crate::machines::{self, Start};
@@ -65,6 +65,12 @@ pub(crate) fn engine_of(record: &MachineRecord) -> &str {
     plan.map_or("native", |plan| plan.engine.0.as_str())
 }
 
+/// Whether an engine keeps what a machine writes, in a container that was made for it once.
+pub(crate) fn keeps_writes(record: &MachineRecord) -> bool {
+    let plan = record.hand_over.as_ref();
+    plan.is_some_and(|plan| matches!(plan.delivery, Delivery::Image { .. }))
+}
+
 impl Elsewhere {
     /// An engine that can be used on this host.
     pub(crate) fn new(engine: &'static dyn Engine) -> anyhow::Result<Self> {
@@ -122,6 +128,15 @@ pub(crate) fn spec(
     };
     check(record, elsewhere)?;
     let overlay = machines::overlay(dirs, record, writes);
+    if overlay == Overlay::Ephemeral && keeps_writes(record) {
+        return Err(anyhow!(
+            "--ephemeral: what {} writes is kept in its container in {}, and would be lost with that",
+            record.name,
+            engine_of(record)
+        ))
+        .hint("another --name makes another machine of the same tree, which forgets its writes")
+        .map_err(Into::into);
+    }
     let network = machines::network(environment);
     let binds = machines::binds(environment)?;
     let tmpfs = machines::all_tmpfs(environment)?;

@@ -4,7 +4,7 @@
 use crate::cgroup::MachineCgroups;
 use crate::dirs::Dirs;
 use crate::error::{At, Error, Result};
-use crate::handed_over::HandedOver;
+use crate::handed_over::{HandedOver, remove_run_dir};
 use crate::launch::{Launched, Prepared, launch};
 use crate::registry::{self, MachineLock};
 use crate::stdio::{Pump, Stdio, forward};
@@ -61,7 +61,7 @@ pub fn run_in_foreground(
     let result = registry::make_private_dir(&dir)
         .map_err(RunError::NotStarted)
         .and_then(|()| run(dirs, spec));
-    let removed = std::fs::remove_dir_all(&dir).at("removing", dir);
+    let removed = remove_run_dir(&dir);
     if spec.root.overlay == Overlay::Ephemeral {
         registry::forget_ephemeral(dirs, &spec.name);
     }

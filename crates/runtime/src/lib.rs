@@ -46,7 +46,7 @@ pub use dialogue::{Dialogue, Heard};
 pub use dirs::Dirs;
 pub use error::{Error, Result};
 pub use foreground::{Ran, RunError, run_in_foreground};
-pub use handed_over::{CommandError, run_command};
+pub use handed_over::{CommandError, forget as forget_in_engine, run_command};
 pub use join::{Join, JoinStdio, Joined, free_console, join};
 pub use leader::Leader;
 pub use lxcfs::lxcfs_files;

@@ -7,8 +7,8 @@ use crate::handed_over;
 use crate::idmap;
 use crate::leader::Leader;
 use repot_model::{
-    CgroupVersion, IdMap, MachineName, MachineRecord, Overlay, RECORD_VERSION, RuntimeState,
-    STATE_VERSION, Signal, StateHeader, Status,
+    CgroupVersion, HandOver, IdMap, MachineName, MachineRecord, Overlay, RECORD_VERSION,
+    RuntimeState, STATE_VERSION, Signal, StateHeader, Status,
 };
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -32,6 +32,16 @@ pub struct LastRun {
 
 /// What a machine's record is called in its directory.
 const RECORD: &str = "machine.json";
+
+/// What is being made of a machine in an engine, as long as no record tells of it.
+const SET_UP: &str = "set-up.json";
+
+/// `set-up.json`
+#[derive(Debug, Serialize, Deserialize)]
+struct SetUp {
+    version: u32,
+    plan: HandOver,
+}
 
 /// An exclusive claim on a machine's name and on its range of IDs, held until dropped, and by the supervisor for as long
 /// as the machine runs.
@@ -159,6 +169,23 @@ pub fn write_record(dirs: &Dirs, record: &MachineRecord) -> Result<()> {
     let dir = dirs.machine(&record.name);
     make_private_dir(&dir)?;
     write_json(&dir.join(RECORD), record)
+}
+
+/// Notes what is about to be made of a machine in an engine. If its maker is killed before a record is written, the next command
+/// takes it back.
+pub fn begin_set_up(dirs: &Dirs, name: &MachineName, plan: &HandOver) -> Result<()> {
+    let dir = dirs.machine(name);
+    make_private_dir(&dir)?;
+    let set_up = SetUp {
+        version: RECORD_VERSION,
+        plan: plan.clone(),
+    };
+    write_json(&dir.join(SET_UP), &set_up)
+}
+
+/// Forgets that note: a record tells of it now, or nothing is left of it.
+pub fn end_set_up(dirs: &Dirs, name: &MachineName) {
+    let _ = std::fs::remove_file(dirs.machine(name).join(SET_UP));
 }
 
 /// How a machine last ended, if that is known.
@@ -290,8 +317,23 @@ fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
             }
         }
     }
+    take_set_up_back(dirs, name);
     forget_ephemeral(dirs, name);
     handed_over::remove_run_dir(&dir)
+}
+
+/// What was made for a machine in an engine by a command that was killed. One whose record tells of it has it by now.
+fn take_set_up_back(dirs: &Dirs, name: &MachineName) {
+    let note = dirs.machine(name).join(SET_UP);
+    let Ok(Some(SetUp { plan, .. })) = read_json(&note, RECORD_VERSION) else {
+        return;
+    };
+    let is_kept =
+        record(dirs, name).is_ok_and(|record| record.is_some_and(|it| it.hand_over.is_some()));
+    if !is_kept {
+        handed_over::forget(&plan);
+    }
+    let _ = std::fs::remove_file(note);
 }
 
 /// Lets a machine that was killed die, if somebody has frozen it.
@@ -345,4 +387,77 @@ fn cgroup_folder(dirs: &Dirs) -> String {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
     format!("repot-{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use repot_model::{CommandLine, Delivery, EngineId, HostFile, ImageFormat, LeaderProbe};
+
+    fn plan(place: &Path) -> HandOver {
+        HandOver {
+            engine: EngineId("x".into()),
+            delivery: Delivery::Image {
+                format: ImageFormat::Tar,
+                file: place.join("image"),
+            },
+            files: vec![HostFile {
+                path: place.join("file"),
+                mode: 0o600,
+                text: String::new(),
+            }],
+            setup: Vec::new(),
+            start: CommandLine::new(["true"]),
+            leader: LeaderProbe::Descendant,
+            restarts_itself: false,
+            reboot_status: None,
+            stays_in_cgroup: false,
+            kill: Vec::new(),
+            remove: vec![CommandLine::new([
+                "touch".to_owned(),
+                place.join("removed").display().to_string(),
+            ])],
+            by_hand: Vec::new(),
+        }
+    }
+
+    fn machine_record(name: &MachineName, plan: &HandOver) -> MachineRecord {
+        MachineRecord {
+            version: RECORD_VERSION,
+            name: name.clone(),
+            source: "/tree".into(),
+            base: "/tree".into(),
+            uuid: "0".repeat(32),
+            created_s: 0,
+            limits: None,
+            policy: repot_model::Policy::default(),
+            hand_over: Some(plan.clone()),
+        }
+    }
+
+    #[test]
+    fn what_a_killed_command_made_in_an_engine_is_taken_back() {
+        for is_recorded in [false, true] {
+            let place = tempfile::tempdir().unwrap();
+            let dirs = Dirs {
+                data: place.path().join("data"),
+                run: place.path().join("run"),
+            };
+            let name = MachineName::new("web").unwrap();
+            let plan = plan(place.path());
+            begin_set_up(&dirs, &name, &plan).unwrap();
+            std::fs::write(place.path().join("file"), "").unwrap();
+            if is_recorded {
+                write_record(&dirs, &machine_record(&name, &plan)).unwrap();
+                // Of the machine itself, whose start was killed later.
+                make_private_dir(&dirs.running(&name)).unwrap();
+            }
+            collect_garbage(&dirs).unwrap();
+            let is_there = |path: &str| place.path().join(path).exists();
+            assert_eq!(is_there("removed"), !is_recorded);
+            assert_eq!(is_there("file"), is_recorded);
+            assert_eq!(is_there("data/machines/web"), is_recorded);
+            assert!(!is_there("data/machines/web/set-up.json"));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::args::{Boot, NetworkArg, UserNamespace};
 use crate::commands::doctor;
-use crate::machines::{self, Mapping, Purpose, Start};
+use crate::machines::{self, Candidate, Mapping, Purpose, Start};
 use crate::mending::{self, Mending};
 use crate::{exit, handing, output, policy, sources};
 use anyhow::{anyhow, bail};
@@ -99,18 +99,23 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
             registry::lock(&dirs, &record.name).map_err(|error| busy(error, &record.name))?;
         let mut spec = handing::spec(start, elsewhere, true)?;
         let is_kept = !args.writes.ephemeral;
-        if is_changed && is_kept {
+        // A new one's is written once the engine has it.
+        if is_changed && is_kept && !candidate.is_new {
             registry::write_record(&dirs, record)?;
         }
         let mut record = record.clone();
         let connection = handing::set_up(&dirs, &mut record, &mut spec, &facts, is_kept)
             .and_then(|()| start_it(&dirs, &spec, lock));
         if connection.is_err() && candidate.is_new {
-            record.hand_over.iter().for_each(handing::undo);
+            record
+                .hand_over
+                .iter()
+                .for_each(repot_runtime::forget_in_engine);
             forget(&dirs, &record);
         }
         drop(scratch);
-        return go_on(&dirs, &args, &connection?, &record, &facts, &spec);
+        let connection = connection.map_err(|error| started_before(error, &candidate))?;
+        return go_on(&dirs, &args, &connection, &record, &facts, &spec);
     }
     if args.dry_run {
         let spec = pid1(machines::spec(make_start(payload), None)?, args.as_pid2);
@@ -141,6 +146,23 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         ));
     }
     go_on(&dirs, &args, &connection, record, &facts, &spec)
+}
+
+/// What else may be the reason where a machine's container was made before.
+fn started_before(error: anyhow::Error, candidate: &Candidate) -> anyhow::Error {
+    let record = &candidate.record;
+    let is_hinted = error.chain().any(|cause| cause.is::<Hinted>());
+    if is_hinted || candidate.is_new || !handing::keeps_writes(record) {
+        return error;
+    }
+    let (name, engine) = (&record.name, handing::engine_of(record));
+    Hinted {
+        hint: format!(
+            "if its container was removed in {engine}, what it wrote is gone: `repot rm {name}` forgets the machine, and its tree boots anew"
+        ),
+        source: error.into(),
+    }
+    .into()
 }
 
 fn start_it(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> anyhow::Result<Connection> {

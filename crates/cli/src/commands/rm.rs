@@ -45,7 +45,10 @@ fn one(dirs: &Dirs, name: &MachineName, force: bool) -> anyhow::Result<()> {
     }
     let lock = registry::lock(dirs, name)?;
     if let Ok(Some(record)) = registry::record(dirs, name) {
-        record.hand_over.iter().for_each(crate::handing::undo);
+        record
+            .hand_over
+            .iter()
+            .for_each(repot_runtime::forget_in_engine);
     }
     // What had no record is gone with the lock.
     if dir.exists() {

@@ -6,7 +6,7 @@ use anyhow::Context;
 use repot_engines::engine_name;
 use repot_image::{Compression, Export, ImageMeta, Layer, export};
 use repot_model::{Arch, BootSpec, Delivery, Facts, HandOver, ImageFormat, MachineRecord};
-use repot_runtime::{Dirs, run_command};
+use repot_runtime::{Dirs, forget_in_engine, registry, run_command};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -15,8 +15,8 @@ use std::time::Duration;
 /// How long loading an image or making a container may take.
 const SETUP_TIME: Duration = Duration::from_secs(600);
 
-/// Does what has to be done once before the first start, or again because it is planned in another way. The record is written
-/// before, so that `rm` can undo what came to be. Whether the record had to be written.
+/// Does what has to be done once before the first start, or again because it is planned in another way, and writes the record
+/// (`is_kept`) once all of it is done. What a command that is killed meanwhile has made, the next one takes back.
 pub(crate) fn set_up(
     dirs: &Dirs,
     record: &mut MachineRecord,
@@ -46,20 +46,23 @@ pub(crate) fn set_up(
             }
             return write_files(plan);
         }
-        undo(made);
+        forget_in_engine(made);
     }
     let plan = plan.clone();
-    record.hand_over = Some(plan.clone());
-    keep(dirs, record, is_kept)?;
-    // What a command that was killed may have left under this name.
-    undo(&plan);
-    let done = carry_out(&plan, spec, facts);
-    if done.is_err() {
-        undo(&plan);
-        record.hand_over = None;
-        keep(dirs, record, is_kept)?;
+    registry::begin_set_up(dirs, &record.name, &plan)?;
+    // What there may be under this name all the same.
+    forget_in_engine(&plan);
+    if let Err(error) = carry_out(&plan, spec, facts) {
+        forget_in_engine(&plan);
+        registry::end_set_up(dirs, &record.name);
+        return Err(error);
     }
-    done
+    record.hand_over = Some(plan);
+    if is_kept {
+        keep(dirs, record, is_kept)?;
+        registry::end_set_up(dirs, &record.name);
+    }
+    Ok(())
 }
 
 /// Whether two plans come to the same container, but for the terminal that its user sat at.
@@ -73,7 +76,7 @@ fn is_the_same(one: &HandOver, other: &HandOver) -> bool {
 
 fn keep(dirs: &Dirs, record: &MachineRecord, is_kept: bool) -> anyhow::Result<()> {
     if is_kept {
-        repot_runtime::registry::write_record(dirs, record)?;
+        registry::write_record(dirs, record)?;
     }
     Ok(())
 }
@@ -126,17 +129,6 @@ fn write_files(plan: &HandOver) -> anyhow::Result<()> {
         write().with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
-}
-
-/// Takes back what an engine was told of a machine.
-pub(crate) fn undo(plan: &HandOver) {
-    for command in &plan.remove {
-        // It says so if there is nothing to remove.
-        let _ = run_command(command, SETUP_TIME);
-    }
-    for file in &plan.files {
-        let _ = std::fs::remove_file(&file.path);
-    }
 }
 
 /// The tree with its layers as an image.

@@ -7,8 +7,11 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a command may take that removes or kills: an engine's daemon may be busy with other machines.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a command may take that kills: an engine's daemon may be busy with other machines.
+const KILL_TIME: Duration = Duration::from_secs(30);
+
+/// How long one may take that removes: files of a whole tree.
+const REMOVE_TIME: Duration = Duration::from_secs(300);
 
 /// How often it is looked whether a command has ended: this may be a process without a handler for SIGCHLD.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -103,14 +106,18 @@ pub(crate) fn end_by_force(plan: &HandOver, header: Option<&StateHeader>) {
     }
     for command in &plan.kill {
         // It says so if there is nothing to kill.
-        let _ = run_command(command, DEADLINE);
+        let _ = run_command(command, KILL_TIME);
     }
 }
 
-/// Removes a machine from its engine. Failures mean that it was gone already.
-pub(crate) fn forget(plan: &HandOver) {
+/// Takes back all that an engine was told of a machine.
+pub fn forget(plan: &HandOver) {
     for command in &plan.remove {
-        let _ = run_command(command, DEADLINE);
+        // It says so if there is nothing to remove.
+        let _ = run_command(command, REMOVE_TIME);
+    }
+    for file in &plan.files {
+        let _ = std::fs::remove_file(&file.path);
     }
 }
 

@@ -9,8 +9,8 @@ mod leader;
 mod program;
 mod root;
 
-pub use commands::{CommandError, run_command};
-pub(crate) use commands::{end_by_force, forget};
+pub(crate) use commands::end_by_force;
+pub use commands::{CommandError, forget, run_command};
 pub(crate) use leader::{
     ProbeCommand, free_console, has_reboot_capability, is_alone, nearest_leader, serves_console,
 };

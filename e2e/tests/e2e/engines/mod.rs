@@ -143,6 +143,11 @@ pub fn kept_in(sandbox: &mut Sandbox, case: &Case, engine: &str) -> Result<()> {
         refused.err().contains(&format!("was made for {engine}")),
         "{refused}"
     );
+    if !matches!(engine, "nspawn" | "lxc") {
+        // Its writes are in the container, which an ephemeral machine would take along.
+        let refused = sandbox.expect(&["boot", &name, "-x", "-d"], 3)?;
+        ensure!(refused.err().contains("--ephemeral"), "{refused}");
+    }
     sandbox.ok(&["boot", &name, "-d"])?;
     ensure!(sandbox.exec(&name, &["cat", "/root/note"])? == "kept");
     let row = sandbox.row(&name)?.context("the machine is not listed")?;
