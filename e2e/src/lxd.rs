@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// `sh -c SCRIPT sh DIR`. The kernel lets a user namespace mount a sysfs only beside one that can be seen in full and is not
 /// read-only as a whole, which the host's may have become: a privileged container that shares the host's network has the same
-/// one, and remounts it when it shuts down. A new network namespace has its own.
+/// one, and Debian's sysvinit in it mounts it again as it finds it, read-only. A new network namespace has its own.
 const SCRIPT: &str = "mkdir \"$1/cgroup\"
 mount --rbind /sys/fs/cgroup \"$1/cgroup\"
 mount -t sysfs sysfs /sys

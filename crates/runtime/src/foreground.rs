@@ -6,6 +6,7 @@ use crate::dirs::Dirs;
 use crate::error::{At, Error, Result};
 use crate::handed_over::{HandedOver, remove_run_dir};
 use crate::launch::{Launched, Prepared, launch};
+use crate::pins::Pins;
 use crate::registry::{self, MachineLock};
 use crate::stdio::{Pump, Stdio, forward};
 use crate::step::Inputs;
@@ -80,6 +81,7 @@ fn run(dirs: &Dirs, spec: &BootSpec) -> std::result::Result<Ran, RunError> {
     let signals = repot_sys::block_signals(&set)
         .and_then(|()| repot_sys::signal_fd(&set))
         .map_err(|error| RunError::NotStarted(error.into()))?;
+    let _pins = Pins::of(spec);
     let mut state = first_state(spec);
     // Written before anything is made: after a crash, the next command knows what to look for.
     let cgroups = registry::write_json(&dirs.running(&spec.name).join("state.json"), &state)

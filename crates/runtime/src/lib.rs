@@ -23,6 +23,7 @@ mod lxcfs;
 mod merged;
 mod nesting;
 mod own_program;
+mod pins;
 pub mod plan;
 pub mod policy;
 mod protocol;

@@ -32,7 +32,7 @@ const ROOT: &str = "root";
 pub(crate) struct HandedOver {
     pub(crate) plan: HandOver,
     /// Kept for as long as the supervisor lives, over reboots.
-    _delivered: Option<Delivered>,
+    delivered: Option<Delivered>,
 }
 
 impl HandedOver {
@@ -54,7 +54,7 @@ impl HandedOver {
         };
         Ok(Self {
             plan: plan.clone(),
-            _delivered: delivered,
+            delivered,
         })
     }
 
@@ -67,6 +67,9 @@ impl HandedOver {
         cgroups: &MachineCgroups,
         stdio: Option<&Stdio>,
     ) -> Result<Launched> {
+        if let Some(delivered) = &self.delivered {
+            delivered.make_writable();
+        }
         let mut launched = program::start(&self.plan.start, cgroups, stdio)?;
         launched.warnings.extend_from_slice(&cgroups.warnings);
         Ok(launched)

@@ -14,15 +14,26 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Delivered {
     at: PathBuf,
+    is_in_place: bool,
 }
 
 impl Delivered {
     /// As [`mount_apart`].
     pub(crate) fn mount(root: &RootPlan, at: &Path) -> Result<Self> {
         // First: what was mounted when something later fails is unmounted.
-        let delivered = Self { at: at.to_owned() };
+        let delivered = Self {
+            at: at.to_owned(),
+            is_in_place: root.overlay == Overlay::InPlace,
+        };
         mount_apart(root, at)?;
         Ok(delivered)
+    }
+
+    /// As it was mounted: an init may have made it read-only as it shut down. The tree itself is not ours to change so.
+    pub(crate) fn make_writable(&self) {
+        if !self.is_in_place {
+            let _ = rustix::mount::mount_remount(&self.at, MountFlags::empty(), c"");
+        }
     }
 }
 

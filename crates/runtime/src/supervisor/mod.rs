@@ -19,6 +19,7 @@ use crate::dirs::Dirs;
 use crate::error::{At, Result};
 use crate::handed_over::{self, HandedOver};
 use crate::launch::{Launched, Prepared, launch};
+use crate::pins::Pins;
 use crate::protocol::{self, Event, NOTIFY, PACKET};
 use crate::registry;
 use crate::step::Inputs;
@@ -108,6 +109,7 @@ struct Supervisor<'a> {
     spec: BootSpec,
     launcher: Launcher,
     cgroups: MachineCgroups,
+    _pins: Pins,
     /// What this process is the parent of: PID 1, or an engine's program.
     machine: Launched,
     watch: Watch,
@@ -150,6 +152,8 @@ impl<'a> Supervisor<'a> {
         let notify = protocol::bound(&dir, NOTIFY, SocketType::DGRAM, 0o666)?;
         rustix::net::sockopt::set_socket_passcred(&notify, true)
             .at("setting up", dir.join(NOTIFY))?;
+        // Before this process is in a mount namespace of its own.
+        let pins = Pins::of(&spec);
         let launcher = launcher(&spec, &dir)?;
         let log_dir = if spec.root.overlay == Overlay::Ephemeral {
             dir.clone()
@@ -202,6 +206,7 @@ impl<'a> Supervisor<'a> {
             watch: Watch::of(&launcher, booted),
             launcher,
             cgroups,
+            _pins: pins,
             machine,
             early: Vec::new(),
             was_alone: false,

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use anyhow::{Context, Result, ensure};
 
 use crate::boot::{BOOKWORM_RUNIT, BOOKWORM_SYSTEMD, BOOKWORM_SYSVINIT};
+use crate::faults::full::Disk;
 use crate::sandbox::{Sandbox, utf8};
 use repot_e2e::trees::Tree;
 
@@ -157,6 +158,9 @@ fn options() -> Result<()> {
         status["running"]["spec"]["limits"]["memory_bytes"] == 300 << 20,
         "{status}"
     );
+    // This init makes its root read-only as it goes down.
+    sandbox.ok(&["reboot", &name])?;
+    sandbox.exec(&name, &["touch", "/root/written"])?;
     sandbox.ok(&["stop", &name])?;
     ensure!(
         sandbox.row(&name)?.is_none(),
@@ -165,27 +169,36 @@ fn options() -> Result<()> {
     sandbox.finish()
 }
 
-/// On the tree itself, if that was asked for; the removal of what runs removes nothing of it.
+/// On the tree itself, if that was asked for; the removal of what runs removes nothing of it. Its file system is the host's: an init
+/// that makes all read-only as it shuts down does not get at it.
 #[test]
 fn in_place() -> Result<()> {
     let sandbox = Sandbox::new()?;
-    let copy = sandbox.dir().join("copy");
+    let place = sandbox.dir().join("disk");
+    let disk = Disk::new(&place, "64m")?;
+    let copy = place.join("copy");
     Tree::named("bookworm-busybox")?.copy_to(&copy)?;
+    let tree = utf8(&copy)?;
     let name = sandbox.name();
-    sandbox.ok(&[
+    let args = [
         "boot",
-        &utf8(&copy)?,
+        &tree,
         "--on",
         "nspawn",
         "-d",
         "--in-place",
         "-n",
         &name,
-    ])?;
+    ];
+    sandbox.ok(&args)?;
     sandbox.exec(&name, &["sh", "-c", "echo kept >/root/note"])?;
+    sandbox.ok(&["stop", &name])?;
+    fs::write(copy.join("root/other"), "").context("writing beside the machine")?;
+    sandbox.ok(&args)?;
     sandbox.ok(&["kill", &name])?;
     sandbox.ok(&["rm", &name])?;
     ensure!(fs::read_to_string(copy.join("root/note"))? == "kept\n");
     ensure!(copy.join("bin/busybox").exists(), "the tree is gone");
+    drop(disk);
     sandbox.finish()
 }

@@ -11,10 +11,10 @@ use repot_e2e::trees::Tree;
 use crate::sandbox::{LONG, SHORT, Sandbox, utf8};
 
 /// A small file system of its own in memory, unmounted at the end.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
-    fn new(at: &Path, size: &str) -> Result<Disk> {
+    pub(crate) fn new(at: &Path, size: &str) -> Result<Disk> {
         fs::create_dir_all(at)?;
         let disk = Disk(at.to_owned());
         disk.mount(&format!("size={size},mode=700"))?;

@@ -3,7 +3,7 @@
 mod exhausted;
 mod flood;
 mod frozen;
-mod full;
+pub(crate) mod full;
 mod paste;
 mod shared;
 mod together;
