@@ -36,8 +36,16 @@ pub(crate) struct Mending {
     pub(crate) only: Vec<RuleId>,
     /// But not these.
     pub(crate) except: Vec<RuleId>,
-    /// Edits that the tree is looked at with, and that come before all others.
-    pub(crate) before: Vec<Edit>,
+    /// What was mended before the tree could be looked at: these findings come before all others.
+    pub(crate) before: Vec<Finding>,
+}
+
+/// A tree as it is with what [`Mending::look_again`] has mended. Its place in the file system ends with it.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    pub(crate) root: RootRead,
+    pub(crate) facts: Facts,
+    _scratch: tempfile::TempDir,
 }
 
 impl Mending {
@@ -60,35 +68,55 @@ impl Mending {
         for (rule, why) in &diagnosis.unchecked {
             output::note(format!("repot: rule {rule} could not check: {why}"));
         }
-        let edits = diagnosis.findings.into_iter().zip(picked);
-        let edits = edits
+        let findings = diagnosis.findings.into_iter().zip(picked);
+        findings
             .filter(|(_, is_picked)| *is_picked)
-            .flat_map(|(finding, _)| finding.edits);
-        self.before.iter().cloned().chain(edits).collect()
+            .flat_map(|(finding, _)| finding.edits)
+            .collect()
     }
 
-    /// A tree in which no init was found, as it is with what the rules mend: with one, maybe. `None`: they mend nothing. The
-    /// directory has to stay as long as the tree is looked at.
-    ///
-    /// # Errors
-    /// The layer cannot be written, or the kernel shows no tree with it.
-    pub(crate) fn look_again(
-        &mut self,
-        root: &RootRead,
-        facts: &Facts,
-    ) -> anyhow::Result<Option<(RootRead, Facts, tempfile::TempDir)>> {
-        let edits = self.edits(root, facts);
-        if edits.is_empty() {
+    /// A tree in which no init was found, with what the rules mend laid over it: a lost link or execute bit is mended like
+    /// anything else, but everything after depends on which init that is. `None`: it has one, or the rules mend nothing, or the kernel
+    /// lays nothing over it for this user; then it is what it was before.
+    pub(crate) fn look_again(&mut self, root: &RootRead, facts: &Facts) -> Option<Looked> {
+        if facts.init.is_some() {
+            return None;
+        }
+        match self.mended_view(root, facts) {
+            Ok(looked) => looked,
+            Err(error) => {
+                tracing::debug!("looking again: {error:#}");
+                None
+            }
+        }
+    }
+
+    fn mended_view(&mut self, root: &RootRead, facts: &Facts) -> anyhow::Result<Option<Looked>> {
+        let (diagnosis, picked) = self.diagnose(root, facts);
+        let findings = diagnosis.findings.into_iter().zip(picked);
+        let mended: Vec<Finding> = findings
+            .filter(|(finding, is_picked)| *is_picked && !finding.edits.is_empty())
+            .map(|(finding, _)| finding)
+            .collect();
+        if mended.is_empty() {
             return Ok(None);
         }
+        let edits: Vec<Edit> = mended
+            .iter()
+            .flat_map(|finding| finding.edits.clone())
+            .collect();
         let scratch = tempfile::tempdir().context("making a directory for a layer")?;
         let layer = scratch.path().join("layer");
         repot_rootfs::layer::write(root, &edits, &layer)?;
         let view = repot_runtime::merged_view(root.dir(), &layer)?;
         let root = RootRead::from_fd(view, root.dir().to_owned());
         let facts = repot_doctor::inspect(&root)?;
-        self.before = edits;
-        Ok(Some((root, facts, scratch)))
+        self.before = mended;
+        Ok(Some(Looked {
+            root,
+            facts,
+            _scratch: scratch,
+        }))
     }
 
     /// All findings, and which of them are going to be mended.
@@ -105,8 +133,10 @@ impl Mending {
             unasked.retain(|finding| finding.remedy == Remedy::Asked);
         }
         let accepts = |finding: &Finding| self.picks(finding, &unasked);
-        let diagnosis = repot_doctor::diagnose(root, facts, offers, &self.wishes, &accepts);
-        let picked = diagnosis.findings.iter().map(accepts).collect();
+        let mut diagnosis = repot_doctor::diagnose(root, facts, offers, &self.wishes, &accepts);
+        let picked = diagnosis.findings.iter().map(accepts);
+        let picked = self.before.iter().map(|_| true).chain(picked).collect();
+        diagnosis.findings.splice(0..0, self.before.iter().cloned());
         (diagnosis, picked)
     }
 

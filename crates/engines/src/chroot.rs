@@ -146,6 +146,7 @@ impl Engine for Chroot {
             files: Vec::new(),
             setup: Vec::new(),
             start: CommandLine::new(words),
+            console: None,
             leader: LeaderProbe::Descendant,
             restarts_itself: false,
             reboot_status: None,

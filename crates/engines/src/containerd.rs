@@ -136,6 +136,7 @@ impl Engine for Containerd {
                 ctr(host, create),
             ],
             start: ctr(host, ["tasks", "start", "--pid-file", &pid_file, &name]),
+            console: None,
             leader: LeaderProbe::Command {
                 command: CommandLine::new(["cat", &pid_file]),
             },

@@ -73,6 +73,7 @@ impl Engine for Docker {
             oci::CgroupNamespace::Engine,
         )?;
         let mut create = vec!["create".to_owned()];
+        create.extend(["--tty", "--interactive"].map(str::to_owned));
         create.extend(oci::create_options(launch, host));
         create.push(image.clone());
         create.extend(argv);
@@ -99,6 +100,7 @@ impl Engine for Docker {
                 host,
                 ["start", "--attach", "--interactive", DETACH_KEYS, &name],
             ),
+            console: None,
             leader: LeaderProbe::Command {
                 command: docker(host, ["inspect", "--format={{.State.Pid}}", &name]),
             },

@@ -244,6 +244,7 @@ impl Flavour {
             files: Vec::new(),
             setup,
             start: script(START, &[&instance]),
+            console: None,
             leader: LeaderProbe::Command {
                 command: script(LEADER, &[&format!("local:/1.0/instances/{name}/state")]),
             },

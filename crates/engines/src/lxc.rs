@@ -162,6 +162,7 @@ impl Engine for Lxc {
                 .arg("-F")
                 .arg("--logpriority=INFO")
                 .arg(format!("--logfile={log}")),
+            console: None,
             leader: LeaderProbe::Descendant,
             restarts_itself: true,
             reboot_status: None,

@@ -103,6 +103,7 @@ impl Engine for Machinectl {
             start: start
                 .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", unified)
                 .env("SYSTEMD_NSPAWN_CHECK_OS_RELEASE", "0"),
+            console: None,
             leader: LeaderProbe::Descendant,
             restarts_itself: true,
             reboot_status: None,

@@ -247,6 +247,7 @@ fn plan(launch: &Launch, start: CommandLine) -> HandOver {
         files: Vec::new(),
         setup: Vec::new(),
         start,
+        console: None,
         leader: LeaderProbe::Descendant,
         restarts_itself: false,
         reboot_status: None,

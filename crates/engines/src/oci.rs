@@ -166,8 +166,6 @@ fn csv(field: &str) -> String {
 /// As for [`argv`].
 pub(crate) fn create_options(launch: &Launch, host: &Host) -> Vec<String> {
     let mut options = vec![
-        "--tty".to_owned(),
-        "--interactive".into(),
         format!("--name={}", launch.engine_name()),
         format!("--hostname={}", launch.hostname),
         format!("--stop-timeout={}", launch.patience_s),

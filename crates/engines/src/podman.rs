@@ -6,7 +6,8 @@
 
 use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, Usable, oci, probe};
 use repot_model::{
-    CgroupVersion, CommandLine, Delivery, EngineId, HandOver, ImageFormat, LeaderProbe, Offers,
+    CgroupVersion, CommandLine, Delivery, EngineId, HandOver, HostFile, ImageFormat, LeaderProbe,
+    Offers,
 };
 
 #[derive(Debug)]
@@ -137,6 +138,12 @@ impl Engine for Podman {
             "--systemd=false".into(),
             "--pull=never".into(),
         ];
+        // Without root, repot could not free a console that is PID 1's controlling terminal (ioctl_tty(2), TIOCSCTTY).
+        let console = (!host.is_root).then(|| launch.dir.join("console"));
+        match &console {
+            Some(file) => create.push(format!("--volume={}:/dev/console:dev", file.display())),
+            None => create.extend(["--tty", "--interactive"].map(str::to_owned)),
+        }
         create.extend(oci::create_options(launch, host));
         if host.is_root && !host.has_capability_named("SYS_RESOURCE") {
             let limits = [
@@ -147,20 +154,25 @@ impl Engine for Podman {
         }
         create.push(image.clone());
         create.extend(argv);
-        let start = [
-            "start",
-            "--attach",
-            "--interactive",
-            "--detach-keys=",
-            &name,
-        ];
+        let mut start = vec!["start", "--attach"];
+        if console.is_none() {
+            start.extend(["--interactive", "--detach-keys="]);
+        }
+        start.push(&name);
         Ok(HandOver {
             engine: EngineId(self.id().to_owned()),
             delivery: Delivery::Image {
                 format: ImageFormat::OciArchive,
                 file: file.clone(),
             },
-            files: Vec::new(),
+            files: console
+                .iter()
+                .map(|path| HostFile {
+                    path: path.clone(),
+                    mode: 0o600,
+                    text: String::new(),
+                })
+                .collect(),
             setup: vec![
                 podman(
                     host,
@@ -173,6 +185,7 @@ impl Engine for Podman {
                 podman(host, create),
             ],
             start: podman(host, start),
+            console,
             leader: LeaderProbe::Command {
                 command: podman(host, ["inspect", "--format={{.State.Pid}}", &name]),
             },
@@ -242,6 +255,25 @@ mod tests {
             create.contains(" --ulimit=nofile=20000:20000 --ulimit=nproc=32768:32768 "),
             "{create}"
         );
+    }
+
+    #[test]
+    fn without_root_the_console_is_a_terminal_of_repots() {
+        let mut host = host(CgroupLayout::Unified);
+        (host.is_root, host.rootless) = (false, Some((1000, 1000)));
+        let plan = Podman.hand_over(&launch(), &host, &found("4.3.1")).unwrap();
+        let create = plan.setup[1].to_string();
+        assert!(
+            create.contains(" --volume=/var/lib/repot/machines/web/console:/dev/console:dev "),
+            "{create}"
+        );
+        assert!(!create.contains("--tty"), "{create}");
+        let start = plan.start.to_string();
+        assert!(
+            start.contains("podman --cgroup-manager=cgroupfs start --attach repot-web"),
+            "{start}"
+        );
+        assert_eq!(plan.console.as_ref(), Some(&plan.files[0].path));
     }
 
     #[test]

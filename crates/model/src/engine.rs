@@ -315,8 +315,13 @@ pub struct HandOver {
     /// another failed is undone by `remove`.
     pub setup: Vec<CommandLine>,
     /// Started by the supervisor at each boot, on a new pty as its controlling terminal: in the foreground, with the machine's
-    /// console on that terminal, until the machine has ended.
+    /// console on that terminal unless there is a `console`, until the machine has ended.
     pub start: CommandLine,
+    /// The file, one of `files`, that the engine binds as the machine's console: before each start, the supervisor mounts a new
+    /// terminal over it. `None`: the console is the terminal of `start`. For runtimes that make it PID 1's controlling terminal,
+    /// where repot has not the privilege to free it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<PathBuf>,
     /// How the host's PID of the machine's PID 1 is found.
     pub leader: LeaderProbe,
     /// Whether `start` goes on when the machine reboots, with a new PID 1 (nspawn, LXC). Else it ends and is started again.

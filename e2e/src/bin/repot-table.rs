@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -21,7 +22,8 @@ use anyhow::{Context, Result, bail, ensure};
 use repot_e2e::daemon::Daemon;
 use repot_e2e::lxd::Lxd;
 use repot_e2e::process;
-use repot_e2e::trees::{self, Tree};
+use repot_e2e::trees::{self, Compression, Tree};
+use repot_e2e::user::User;
 use serde_json::Value;
 
 const USAGE: &str = "usage: repot-table [--trees A,B] [--before] [--out DIR]";
@@ -91,11 +93,11 @@ fn write(options: &Options, table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// Cells that were tried and are no login with a clean stop.
+/// Cells that were tried, are no login with a clean stop, and about which repot has not said so before.
 fn failures((tree, cells): &(String, Vec<Value>)) -> Vec<String> {
     cells
         .iter()
-        .filter(|cell| cell["result"] != "unavailable")
+        .filter(|cell| cell["result"] != "unavailable" && foretold(cell).is_none())
         .filter(|cell| cell["result"] != "login" || cell["stop_clean"] != true)
         .map(|cell| format!("{tree} in {}", cell["engine"]))
         .collect()
@@ -108,6 +110,7 @@ fn fill(options: &Options, program: &Path, dir: &Path, id: &str) -> Result<Table
         Daemon::podman(dir)?,
     ];
     let lxd = Lxd::start(&dir.join("lxd"))?;
+    let guest = Guest::new(&dir.join("user"), program)?;
     let mut env: BTreeMap<String, String> = lxd.env().into_iter().collect();
     for daemon in &daemons {
         env.extend(
@@ -135,8 +138,9 @@ fn fill(options: &Options, program: &Path, dir: &Path, id: &str) -> Result<Table
             .env("REPOT_RUN_DIR", dir.join("run"));
         let done = process::run(&mut command, b"", LIMIT)?;
         ensure!(done.code <= 1, "{}: {done}", recipe.name);
-        let cells: Vec<Value> = serde_json::from_str(&done.out())
+        let mut cells: Vec<Value> = serde_json::from_str(&done.out())
             .with_context(|| format!("reading what was said of {}", recipe.name))?;
+        cells.extend(guest.cells(&Tree::named(recipe.name)?)?);
         eprintln!("{}: {}", recipe.name, summary(&cells));
         table.push((recipe.name.to_owned(), cells));
         // A long run: what there is so far is worth something.
@@ -149,6 +153,77 @@ fn fill(options: &Options, program: &Path, dir: &Path, id: &str) -> Result<Table
     Ok(table)
 }
 
+/// A user without privileges.
+struct Guest {
+    user: User,
+    dir: PathBuf,
+    program: PathBuf,
+}
+
+impl Guest {
+    /// With a home in `dir`.
+    fn new(dir: &Path, program: &Path) -> Result<Guest> {
+        let user = User::with_subordinate_ids()?;
+        for place in [dir.to_owned(), dir.join("home"), dir.join("xdg")] {
+            fs::create_dir(&place).with_context(|| format!("creating {}", place.display()))?;
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o700))?;
+            chown(&place, Some(user.uid), Some(user.gid)).context("giving a directory away")?;
+        }
+        let copy = dir.join("repot");
+        fs::copy(program, &copy).context("copying repot")?;
+        Ok(Guest {
+            user,
+            dir: dir.to_owned(),
+            program: copy,
+        })
+    }
+
+    fn repot(&self, words: &[&str]) -> Result<process::Done> {
+        let mut command = Command::new("/usr/bin/setpriv");
+        command
+            .arg(format!("--reuid={}", self.user.uid))
+            .arg(format!("--regid={}", self.user.gid))
+            .arg("--clear-groups")
+            .arg("--")
+            .arg(&self.program)
+            .args(words)
+            .current_dir(&self.dir)
+            .env("HOME", self.dir.join("home"))
+            .env("XDG_RUNTIME_DIR", self.dir.join("xdg"))
+            .env("REPOT_DATA_DIR", self.dir.join("data"))
+            .env("REPOT_RUN_DIR", self.dir.join("run"));
+        process::run(&mut command, b"", LIMIT)
+    }
+
+    /// What is root's for a user, too: the native runtime and Podman.
+    fn cells(&self, tree: &Tree) -> Result<Vec<Value>> {
+        let tarball = tree.tarball(Compression::Zstd)?;
+        let tarball = tarball.to_str().context("reading a path")?;
+        let imported = self.repot(&["import", tarball])?;
+        ensure!(imported.code == 0, "{tarball}: {imported}");
+        let image = imported.out().trim().to_owned();
+        let words = [
+            "try",
+            &image,
+            "--on",
+            "native,podman",
+            "--json",
+            "--timeout",
+            "60",
+        ];
+        let done = self.repot(&words)?;
+        ensure!(done.code <= 1, "{tarball}: {done}");
+        let mut cells: Vec<Value> = serde_json::from_str(&done.out())
+            .with_context(|| format!("reading what was said of {tarball}"))?;
+        for cell in &mut cells {
+            cell["engine"] = format!("{}, no root", text(&cell["engine"])).into();
+        }
+        let removed = self.repot(&["images", "--rm", &image])?;
+        ensure!(removed.code == 0, "{removed}");
+        Ok(cells)
+    }
+}
+
 fn summary(cells: &[Value]) -> String {
     let words: Vec<String> = cells
         .iter()
@@ -158,6 +233,19 @@ fn summary(cells: &[Value]) -> String {
         })
         .collect();
     words.join("; ")
+}
+
+/// The rule by which `repot doctor` has said that a tree that did not start would not.
+fn foretold(cell: &Value) -> Option<&str> {
+    let mut findings = cell["findings"].as_array()?.iter();
+    let found = findings.find(|finding| {
+        finding["severity"] == "no-boot"
+            && finding["remedy"] == "manual"
+            && finding["certainty"] == "certain"
+    });
+    found
+        .filter(|_| cell["result"] == "failed")
+        .map(|finding| text(&finding["rule"]))
 }
 
 fn text(value: &Value) -> &str {
@@ -187,11 +275,13 @@ fn page(table: &Table, before: bool) -> String {
     let _ = writeln!(page, "{}\n\n## With repot\n", versions.join(", "));
     rows(&mut page, table, &names, with_repot);
     let all = table.iter().flat_map(|(_, cells)| cells);
-    let tried: Vec<&Value> = all.filter(|cell| cell["result"] != "unavailable").collect();
+    let tried: Vec<&Value> = all
+        .filter(|cell| cell["result"] != "unavailable" && foretold(cell).is_none())
+        .collect();
     let clean = |cell: &&&Value| cell["result"] == "login" && cell["stop_clean"] == true;
     let _ = writeln!(
         page,
-        "\nLogin and clean stop: {} of {}.",
+        "\nLogin and clean stop: {} of {}. \"no\" is refused before anything is made, and leads to the rule by which `repot doctor` says why.",
         tried.iter().filter(clean).count(),
         tried.len()
     );
@@ -221,6 +311,9 @@ fn rows(page: &mut String, table: &Table, names: &[&str], cell: impl Fn(&Value) 
 }
 
 fn with_repot(cell: &Value) -> String {
+    if let Some(rule) = foretold(cell) {
+        return format!("[no](rules/{rule}.md)");
+    }
     let seconds = cell["seconds_to_prompt"]
         .as_f64()
         .map_or_else(String::new, |seconds| format!(" {seconds:.1}"));

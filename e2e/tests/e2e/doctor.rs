@@ -154,5 +154,32 @@ fn an_init_without_its_execute_bit_boots() -> Result<()> {
         sandbox.ok(&["rm", &name])?;
     }
     ensure!(fs::metadata(&init)?.permissions().mode() & 0o777 == 0o644);
+    // Nor does it take two goes of `fix`, of which the second knows which init that is.
+    let listed = |words: &[&str]| -> Result<Vec<String>> {
+        let done = sandbox.repot(&[words, &["--for", "nspawn", "--json"]].concat())?;
+        let document: serde_json::Value = serde_json::from_str(&done.out())?;
+        let findings = match words[0] {
+            "doctor" => &document["engines"][0]["findings"],
+            _ => &document["mended"],
+        };
+        let findings = findings.as_array().context("reading findings")?;
+        let rules = findings
+            .iter()
+            .filter_map(|finding| finding["rule"].as_str());
+        Ok(rules.map(str::to_owned).collect())
+    };
+    for words in [["doctor", &copy], ["fix", &copy]] {
+        let rules = listed(&words)?;
+        for rule in ["no-init", "console-silent"] {
+            ensure!(
+                rules.iter().any(|listed| listed == rule),
+                "{words:?}: {rules:?}"
+            );
+        }
+    }
+    ensure!(
+        listed(&["fix", &copy])?.is_empty(),
+        "fixing twice changes something"
+    );
     sandbox.finish()
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         .init
         .as_deref()
         .map_or(Purpose::Boot, Purpose::BootWith);
-    let (mut root, mut facts) = machines::inspect(&record.base, purpose)?;
+    let (root, facts) = machines::inspect(&record.base, purpose)?;
     machines::check_arch(&facts)?;
     let mut elsewhere = handing::choose(args.on.as_deref(), record, candidate.is_new)?;
     elsewhere
@@ -61,25 +61,19 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         wishes: mending::wishes(&args.wishes)?,
         ..mending
     };
-    let mut scratch = None;
-    if facts.init.is_none() && args.init.is_none() && !args.writes.in_place {
-        // A lost link or execute bit is mended like anything else, but everything after depends on which init that is.
-        match mending.look_again(&root, &facts) {
-            Ok(Some(again)) => {
-                root = again.0;
-                facts = again.1;
-                scratch = Some(again.2);
-            }
-            Ok(None) => {}
-            Err(error) => tracing::debug!("looking again: {error:#}"),
-        }
-    }
-    let payload = payload(&mut args, &facts, &tree.source)?;
+    let is_adapted = args.init.is_none() && !args.writes.in_place;
+    let looked = is_adapted
+        .then(|| mending.look_again(&root, &facts))
+        .flatten();
+    let (root, facts) = looked
+        .as_ref()
+        .map_or((&root, &facts), |looked| (&looked.root, &looked.facts));
+    let payload = payload(&mut args, facts, &tree.source)?;
     let make_start = |payload| Start {
         dirs: &dirs,
         record,
-        root: &root,
-        facts: &facts,
+        root,
+        facts,
         writes: &args.writes,
         environment: &args.environment,
         payload,
@@ -104,7 +98,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
             registry::write_record(&dirs, record)?;
         }
         let mut record = record.clone();
-        let connection = handing::set_up(&dirs, &mut record, &mut spec, &facts, is_kept)
+        let connection = handing::set_up(&dirs, &mut record, &mut spec, facts, is_kept)
             .and_then(|()| start_it(&dirs, &spec, lock));
         if connection.is_err() && candidate.is_new {
             record
@@ -113,7 +107,8 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
                 .for_each(repot_runtime::forget_in_engine);
             forget(&dirs, &record);
         }
-        drop(scratch);
+        let facts = facts.clone();
+        drop(looked);
         let connection = connection.map_err(|error| started_before(error, &candidate))?;
         return go_on(&dirs, &args, &connection, &record, &facts, &spec);
     }
@@ -134,7 +129,8 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         output::note(warning);
     }
     let started = start_it(&dirs, &spec, lock);
-    drop(scratch);
+    let facts = facts.clone();
+    drop(looked);
     if started.is_err() && candidate.is_new {
         forget(&dirs, record);
     }

@@ -79,10 +79,18 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
         .map_or(Purpose::Boot, Purpose::BootWith);
     let (root, facts) = machines::inspect(&record.base, purpose)?;
     let elsewhere = Elsewhere::imagined(engines::other(&args.engine)?);
-    let payload = match repot_doctor::needs(&facts) {
+    // By hand, nobody of repot's is there to answer on a silent console.
+    let mut offers = elsewhere.offers.clone();
+    offers.serves_silent_console = false;
+    let mut mending = Mending::new(offers);
+    let looked = mending.look_again(&root, &facts);
+    let (root, facts) = looked
+        .as_ref()
+        .map_or((&root, &facts), |looked| (&looked.root, &looked.facts));
+    let payload = match repot_doctor::needs(facts) {
         // Where nothing boots, a shell is what there can be.
         _ if !elsewhere.offers.is_pid1 => Payload::Command {
-            argv: vec![super::run::shell(&root, facts.root.shell.as_deref())?],
+            argv: vec![super::run::shell(root, facts.root.shell.as_deref())?],
             terminal: true,
         },
         Some(needs) => Payload::Init {
@@ -95,16 +103,12 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
                 .map_err(Into::into);
         }
     };
-    // By hand, nobody of repot's is there to answer on a silent console.
-    let mut offers = elsewhere.offers.clone();
-    offers.serves_silent_console = false;
-    let mending = Mending::new(offers);
-    let edits = mending.edits(&root, &facts);
+    let edits = mending.edits(root, facts);
     let start = Start {
         dirs: &dirs,
         record,
-        root: &root,
-        facts: &facts,
+        root,
+        facts,
         writes: &writes,
         environment: &args.environment,
         payload,
@@ -272,6 +276,7 @@ mod tests {
             }],
             setup: Vec::new(),
             start: CommandLine::new(["x", "--directory=/run/m/root"]),
+            console: None,
             leader: LeaderProbe::Descendant,
             restarts_itself: false,
             reboot_status: None,

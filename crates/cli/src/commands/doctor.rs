@@ -4,10 +4,11 @@ use crate::args::Doctor;
 use crate::commands::doctor_host;
 use crate::engines::Chosen;
 use crate::machines::{self, Purpose};
+use crate::mending::Mending;
 use crate::{exit, output, sources};
 use anyhow::bail;
 use repot_doctor::log_book::{Seen, probable_causes};
-use repot_doctor::rules::{Diagnosis, Wishes, diagnose};
+use repot_doctor::rules::Diagnosis;
 use repot_engines::{Discovery, Host, Usable};
 use repot_model::{Change, Evidence, Facts, Finding, Offers, Remedy};
 use repot_runtime::{Dirs, registry};
@@ -68,9 +69,11 @@ pub(crate) fn run(args: &Doctor) -> anyhow::Result<u8> {
         .map(|chosen| {
             let found = chosen.discover(&host);
             let offers = chosen.offers(&host, &found, false);
-            let diagnosis = diagnose(&root, &facts, &offers, &Wishes::default(), &|finding| {
-                finding.remedy == Remedy::Automatic
-            });
+            let mut mending = Mending::new(offers.clone());
+            let (diagnosis, _) = match mending.look_again(&root, &facts) {
+                Some(looked) => mending.diagnose(&looked.root, &looked.facts),
+                None => mending.diagnose(&root, &facts),
+            };
             (chosen, found, offers, diagnosis)
         })
         .collect();

@@ -233,13 +233,17 @@ fn adapted(
             ..unchanged
         });
     };
-    let Some(needs) = needs else {
-        output::note("repot: there is no init in it: nothing to adapt");
-        return Ok(unchanged);
-    };
-    let mending = Mending {
+    let mut mending = Mending {
         wishes,
         ..Mending::new(target.offers.clone())
+    };
+    let looked = mending.look_again(root, facts);
+    let (root, facts) = looked
+        .as_ref()
+        .map_or((root, facts), |looked| (&looked.root, &looked.facts));
+    let Some(needs) = repot_doctor::needs(facts) else {
+        output::note("repot: there is no init in it: nothing to adapt");
+        return Ok(unchanged);
     };
     let payload = Payload::Init {
         needs: Box::new(needs),

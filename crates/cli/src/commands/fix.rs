@@ -74,14 +74,18 @@ pub(crate) fn run(args: &Fix) -> anyhow::Result<u8> {
     let wishes = wishes(&args.wishes)?;
     let secret = wishes.root_password_hash.clone();
     let ids = |names: &[String]| names.iter().cloned().map(RuleId).collect();
-    let mending = Mending {
+    let mut mending = Mending {
         wishes,
         only: ids(&args.only),
         except: ids(&args.except),
         ..Mending::new(chosen.offers(&host, &found, false))
     };
     let (root, facts) = machines::inspect(&base, Purpose::Boot)?;
-    let (diagnosis, picked) = mending.diagnose(&root, &facts);
+    let looked = mending.look_again(&root, &facts);
+    let (diagnosis, picked) = match &looked {
+        Some(looked) => mending.diagnose(&looked.root, &looked.facts),
+        None => mending.diagnose(&root, &facts),
+    };
     let (mended, left): (Vec<_>, Vec<_>) = diagnosis
         .findings
         .iter()

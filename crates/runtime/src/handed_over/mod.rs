@@ -5,6 +5,7 @@
 //! Nothing here knows an engine: all of that is in [`repot_model::HandOver`].
 
 mod commands;
+mod console;
 mod leader;
 mod program;
 mod root;
@@ -21,11 +22,13 @@ use crate::cgroup::MachineCgroups;
 use crate::error::{Error, Result};
 use crate::launch::Launched;
 use crate::stdio::Stdio;
+use console::OwnConsole;
 use repot_model::{BootSpec, Delivery, HandOver};
 use std::path::Path;
 
-/// Where a tree is mounted, in the machine's run-time directory.
+/// Where a tree is mounted, and a devpts, in the machine's run-time directory.
 const ROOT: &str = "root";
+const TERMINALS: &str = "devpts";
 
 /// How a machine is started in an engine, again and again.
 #[derive(Debug)]
@@ -33,6 +36,7 @@ pub(crate) struct HandedOver {
     pub(crate) plan: HandOver,
     /// Kept for as long as the supervisor lives, over reboots.
     delivered: Option<Delivered>,
+    console: Option<OwnConsole>,
 }
 
 impl HandedOver {
@@ -52,9 +56,14 @@ impl HandedOver {
             Delivery::Overlay { at } => Some(Delivered::mount(&spec.root, at)?),
             Delivery::Image { .. } => None,
         };
+        let console = match &plan.console {
+            Some(file) => Some(OwnConsole::prepare(file, &dir.join(TERMINALS))?),
+            None => None,
+        };
         Ok(Self {
             plan: plan.clone(),
             delivered,
+            console,
         })
     }
 
@@ -70,7 +79,9 @@ impl HandedOver {
         if let Some(delivered) = &self.delivered {
             delivered.make_writable();
         }
+        let console = self.console.as_ref().map(OwnConsole::renew).transpose()?;
         let mut launched = program::start(&self.plan.start, cgroups, stdio)?;
+        launched.terminals.splice(0..0, console);
         launched.warnings.extend_from_slice(&cgroups.warnings);
         Ok(launched)
     }

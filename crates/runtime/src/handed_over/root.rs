@@ -43,16 +43,23 @@ impl Drop for Delivered {
     }
 }
 
-/// Moves this thread into a mount namespace of its own, and mounts there a tree with its layers and the place for its writes.
-/// What the host mounts and unmounts from here on is seen there; nothing that is mounted there is seen by the host, and all of
-/// it ends with the last process that is in there.
+/// Moves this thread into a mount namespace of its own. What the host mounts and unmounts from here on is seen there; nothing that
+/// is mounted there is seen by the host, and all of it ends with the last process that is in there.
+///
+/// # Errors
+/// No such namespace is permitted.
+pub(super) fn enter_own_mounts() -> Result<()> {
+    repot_sys::unshare(Namespaces::MOUNT)?;
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", slave).at("separating the mounts of", "/")
+}
+
+/// Mounts a tree with its layers and the place for its writes, in a mount namespace of this thread's own.
 ///
 /// # Errors
 /// No such namespace, or no such mount, is permitted.
 fn mount_apart(root: &RootPlan, at: &Path) -> Result<()> {
-    repot_sys::unshare(Namespaces::MOUNT)?;
-    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", slave).at("separating the mounts of", "/")?;
+    enter_own_mounts()?;
     std::fs::create_dir_all(at).at("creating", at)?;
     mount_tree(root, at)
 }

@@ -125,10 +125,7 @@ pub fn plan_for_engine(request: EngineRequest) -> BootSpec {
         argv: request.argv,
         env: request.env,
         cwd: "/".into(),
-        terminals: vec![Terminal {
-            names: vec!["console".into()],
-            role: TerminalRole::Console,
-        }],
+        terminals: terminals(&request.hand_over),
         cgroup: CgroupPlan {
             version: super::cgroup_wish(request.needs.as_ref()).0,
             path: request.cgroup_path,
@@ -147,6 +144,19 @@ pub fn plan_for_engine(request: EngineRequest) -> BootSpec {
         console_login: !request.is_served,
         decisions,
     }
+}
+
+/// The console, and where that is not the terminal of the engine's program, also what the program says.
+fn terminals(plan: &HandOver) -> Vec<Terminal> {
+    let console = Terminal {
+        names: vec!["console".into()],
+        role: TerminalRole::Console,
+    };
+    let program = plan.console.is_some().then(|| Terminal {
+        names: Vec::new(),
+        role: TerminalRole::Console,
+    });
+    std::iter::once(console).chain(program).collect()
 }
 
 #[cfg(test)]

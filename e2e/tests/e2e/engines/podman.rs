@@ -7,10 +7,13 @@ use anyhow::{Context, Result, ensure};
 use repot_e2e::user::User;
 
 use super::daemons;
-use crate::boot::{BOOKWORM_OPENRC, BOOKWORM_RUNIT, BOOKWORM_SYSTEMD, BOOKWORM_SYSVINIT};
+use crate::boot::{
+    BOOKWORM_OPENRC, BOOKWORM_RUNIT, BOOKWORM_SYSTEMD, BOOKWORM_SYSVINIT, BUSYBOX_ALPINE,
+};
 use crate::life::Case;
 use crate::rootless::tarball;
-use crate::sandbox::{Sandbox, utf8};
+use crate::sandbox::{LONG, Sandbox, utf8};
+use crate::session;
 
 daemons::one_of_each!("podman");
 
@@ -86,6 +89,25 @@ fn rootless_sysvinit() -> Result<()> {
 fn rootless_openrc() -> Result<()> {
     let (sandbox, image) = of_user(&BOOKWORM_OPENRC)?;
     super::cell_of(&sandbox, &BOOKWORM_OPENRC, "podman", &image)?;
+    sandbox.finish()
+}
+
+/// Its getty wants the console as its controlling terminal, and Ctrl-C would restart the machine if that were PID 1's.
+#[test]
+fn rootless_busybox() -> Result<()> {
+    let (sandbox, image) = of_user(&BUSYBOX_ALPINE)?;
+    super::cell_of(&sandbox, &BUSYBOX_ALPINE, "podman", &image)?;
+    let name = sandbox.name();
+    let mut console = sandbox.console(&["boot", &image, "--on", "podman", "-n", &name])?;
+    session::login(&mut console)?;
+    console.send_line("sh -c 'echo begun $((1 + 1)); exec sleep 1000'")?;
+    console.expect("begun 2", LONG)?;
+    console.send_line("\x03echo still $((40 + 2))")?;
+    console.expect("still 42", LONG)?;
+    sandbox.ok(&["reboot", &name])?;
+    session::login(&mut console).context("login after a restart")?;
+    sandbox.ok(&["stop", &name])?;
+    sandbox.ok(&["rm", &name])?;
     sandbox.finish()
 }
 

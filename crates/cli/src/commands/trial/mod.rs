@@ -9,12 +9,12 @@ mod html;
 use crate::args::Try;
 use crate::engines::Chosen;
 use crate::machines::{self, Purpose};
+use crate::mending::Mending;
 use crate::{exit, output, sources};
 use anyhow::{Context, bail};
 use cell::Cell;
-use repot_doctor::rules::{Wishes, diagnose};
-use repot_engines::{Host, Usable};
-use repot_model::{Facts, Finding, Remedy};
+use repot_engines::{Host, Usable, native_offers};
+use repot_model::{Facts, Finding};
 use repot_runtime::{Dirs, registry};
 use serde::Serialize;
 use std::time::Duration;
@@ -86,7 +86,11 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
     let tree = sources::resolve(&dirs, &args.source)?;
     let (root, facts) = machines::inspect(&tree.base, Purpose::Boot)?;
     machines::check_arch(&facts)?;
-    if facts.init.is_none() {
+    let host = Host::look();
+    let mut mending = Mending::new(native_offers(&host, false));
+    let looked = mending.look_again(&root, &facts);
+    let shown = looked.as_ref().map_or(&facts, |looked| &looked.facts);
+    if shown.init.is_none() {
         bail!(
             "{} in {} has no init that could be booted; `repot doctor` tells more",
             facts.distribution.name,
@@ -100,15 +104,15 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
             .map(|name| Chosen::named(name))
             .collect::<anyhow::Result<_>>()?,
     };
-    let host = Host::look();
     let mut rows = Vec::new();
     for chosen in chosen {
         let found = chosen.discover(&host);
         let offers = chosen.offers(&host, &found, false);
-        let wishes = Wishes::default();
-        let diagnosis = diagnose(&root, &facts, &offers, &wishes, &|finding| {
-            finding.remedy == Remedy::Automatic
-        });
+        let mut mending = Mending::new(offers.clone());
+        let (diagnosis, _) = match mending.look_again(&root, &facts) {
+            Some(looked) => mending.diagnose(&looked.root, &looked.facts),
+            None => mending.diagnose(&root, &facts),
+        };
         let edits = diagnosis
             .automatic()
             .map(|edit| Edited {
@@ -147,7 +151,7 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
         rows.push(row);
     }
     if let Some(path) = &args.html {
-        let page = html::page(&tree.source, &facts, &rows);
+        let page = html::page(&tree.source, shown, &rows);
         let partial = path.with_extension("partial");
         std::fs::write(&partial, page)
             .and_then(|()| std::fs::rename(&partial, path))
@@ -156,7 +160,7 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
     if args.json {
         output::json(&rows)?;
     } else {
-        show(&facts, &rows, args.before);
+        show(shown, &rows, args.before);
     }
     let all_in = rows
         .iter()
