@@ -408,6 +408,7 @@ mod tests {
             }],
             setup: Vec::new(),
             start: CommandLine::new(["true"]),
+            console: None,
             leader: LeaderProbe::Descendant,
             restarts_itself: false,
             reboot_status: None,
