@@ -15,6 +15,23 @@ use std::fmt::Write;
 #[derive(Debug)]
 pub(crate) struct Machinectl;
 
+/// `sh -c LISTING`: machined knows what runs, whoever started it, and which images there are, running or not.
+const LISTING: &str = r#"running=$(machinectl list --no-legend --no-pager) || exit
+names=' '
+while read -r name rest; do
+    [ -n "$name" ] || continue
+    printf '%s\trunning\n' "$name"
+    names="$names$name "
+done <<END
+$running
+END
+machinectl list-images --no-legend --no-pager | while read -r name rest; do
+    case $names in
+        *" $name "*) ;;
+        *) printf '%s\tstopped\n' "$name" ;;
+    esac
+done"#;
+
 impl Engine for Machinectl {
     fn id(&self) -> &'static str {
         "machinectl"
@@ -134,6 +151,11 @@ impl Engine for Machinectl {
             ],
         })
     }
+
+    fn listing(&self, host: &Host) -> Option<CommandLine> {
+        host.has_systemd
+            .then(|| CommandLine::new(["sh", "-c", LISTING]))
+    }
 }
 
 /// The settings file (systemd.nspawn(5)). The unit's own options are `--boot`, `-U`, `--network-veth`.
@@ -237,6 +259,14 @@ mod tests {
                 "systemctl daemon-reload".to_owned(),
             ]
         );
+    }
+
+    #[test]
+    fn its_list_is_asked_for_only_where_somebody_answers() {
+        let mut host = host(CgroupLayout::Unified);
+        assert!(Machinectl.listing(&host).is_none());
+        host.has_systemd = true;
+        assert!(Machinectl.listing(&host).is_some());
     }
 
     #[test]

@@ -82,6 +82,25 @@ impl Debian {
         Ok(document["machines"][0].clone())
     }
 
+    /// `repot list --all` of somebody who has not made it has it in that state; of whoever has, only once.
+    fn others_list_it_as(&self, state: &str) -> Result<()> {
+        let others = |variables: &[&str]| -> Result<Value> {
+            let repot = ["repot", "list", "--all", "--json"];
+            let list = self.ok(&[&["env"], variables, &repot].concat())?;
+            let document: Value = serde_json::from_str(&list)?;
+            Ok(document["others"].clone())
+        };
+        let row = serde_json::json!([{
+            "name": INNER, "state": state, "engine": "machinectl", "source": "",
+        }]);
+        let elsewhere = ["REPOT_DATA_DIR=/run/other", "REPOT_RUN_DIR=/run/other"];
+        let seen = others(&elsewhere)?;
+        ensure!(seen == row, "others see {seen}, expected {row}");
+        let own = others(&[])?;
+        ensure!(own == serde_json::json!([]), "it is listed twice: {own}");
+        Ok(())
+    }
+
     /// What machined thinks.
     fn machined_has(&self, is_running: bool) -> Result<()> {
         process::until("machined has noticed", SHORT, || {
@@ -192,7 +211,9 @@ fn small_inits() -> Result<()> {
     for case in cases {
         let whole = || -> Result<()> {
             debian.cell(case)?;
+            debian.others_list_it_as("running")?;
             debian.stop()?;
+            debian.others_list_it_as("stopped")?;
             debian.by_hand(&["systemctl", "stop", UNIT])?;
             debian.ok(&["repot", "boot", "inner", "-d"])?;
             ensure!(debian.ok(&["repot", "exec", "inner", "cat", "/root/note"])? == "kept");
