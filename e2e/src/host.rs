@@ -208,6 +208,8 @@ fn own_files() -> Result<BTreeSet<String>> {
     let places = [
         Some(PathBuf::from("/run/repot")),
         Some(PathBuf::from("/var/lib/repot")),
+        // nspawn's, where it leaves an entry for each machine that it was killed with.
+        Some(PathBuf::from("/run/systemd/nspawn/propagate")),
         below("XDG_RUNTIME_DIR"),
         below("XDG_DATA_HOME").or(home),
     ];

@@ -44,6 +44,10 @@ const CAPABILITIES: &[&str] = &[
     "SYS_TTY_CONFIG",
 ];
 
+/// `sh -c UNPROPAGATE sh MACHINE`: removes the directory by which the host could give a running machine further mounts. nspawn
+/// does so as it ends, but not when it is killed. Whose machine of that name is running has it mounted.
+const UNPROPAGATE: &str = r#"grep -qsF "/systemd/nspawn/propagate/$1 " /proc/[0-9]*/mountinfo || rmdir "/run/systemd/nspawn/propagate/$1""#;
+
 impl Engine for Nspawn {
     fn id(&self) -> &'static str {
         "nspawn"
@@ -254,7 +258,13 @@ fn plan(launch: &Launch, start: CommandLine) -> HandOver {
         // Else all machines would share its caller's: with --keep-unit it makes none but two below that (nspawn-cgroup.c).
         stays_in_cgroup: true,
         kill: Vec::new(),
-        remove: Vec::new(),
+        remove: vec![CommandLine::new([
+            "sh",
+            "-c",
+            UNPROPAGATE,
+            "sh",
+            launch.name.as_str(),
+        ])],
         by_hand: Vec::new(),
     }
 }

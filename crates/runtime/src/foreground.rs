@@ -4,7 +4,7 @@
 use crate::cgroup::MachineCgroups;
 use crate::dirs::Dirs;
 use crate::error::{At, Error, Result};
-use crate::handed_over::{HandedOver, remove_run_dir};
+use crate::handed_over::{self, HandedOver, remove_run_dir};
 use crate::launch::{Launched, Prepared, launch};
 use crate::pins::Pins;
 use crate::registry::{self, MachineLock};
@@ -64,6 +64,9 @@ pub fn run_in_foreground(
         .and_then(|()| run(dirs, spec));
     let removed = remove_run_dir(&dir);
     if spec.root.overlay == Overlay::Ephemeral {
+        if let Some(plan) = &spec.hand_over {
+            handed_over::forget(plan);
+        }
         registry::forget_ephemeral(dirs, &spec.name);
     }
     let ran = result?;
