@@ -4,7 +4,7 @@
 //! - [`digest`] proves that such a tree is the same to the byte as before;
 //! - [`console`] drives a program on a terminal as a person would, and looks at the screen;
 //! - [`process`] runs a program to its end, with a deadline;
-//! - [`daemon`] gives a test a container system of its own;
+//! - [`daemon`], [`lxd`] and [`incus`] give a test a container system of its own;
 //! - [`user`] gives a user of this machine without privileges;
 //! - [`host`] tells whether a test left anything behind on the machine it ran on;
 //! - [`subject`] is repot as the long runs (`repot-soak`, `repot-density`) drive it.
@@ -17,6 +17,8 @@ pub mod console;
 pub mod daemon;
 pub mod digest;
 pub mod host;
+pub mod incus;
+pub mod instances;
 pub mod lxd;
 pub mod process;
 pub mod subject;

@@ -20,10 +20,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use repot_e2e::daemon::Daemon;
-use repot_e2e::lxd::Lxd;
-use repot_e2e::process;
 use repot_e2e::trees::{self, Compression, Tree};
 use repot_e2e::user::User;
+use repot_e2e::{incus, lxd, process};
 use serde_json::Value;
 
 const USAGE: &str = "usage: repot-table [--trees A,B] [--before] [--out DIR]";
@@ -109,9 +108,10 @@ fn fill(options: &Options, program: &Path, dir: &Path, id: &str) -> Result<Table
         Daemon::containerd(dir, id)?,
         Daemon::podman(dir)?,
     ];
-    let lxd = Lxd::start(&dir.join("lxd"))?;
+    let lxd = lxd::start(&dir.join("lxd"))?;
+    let incus = incus::start(&dir.join("incus"))?;
     let guest = Guest::new(&dir.join("user"), program)?;
-    let mut env: BTreeMap<String, String> = lxd.env().into_iter().collect();
+    let mut env: BTreeMap<String, String> = lxd.env().into_iter().chain(incus.env()).collect();
     for daemon in &daemons {
         env.extend(
             daemon
@@ -146,7 +146,7 @@ fn fill(options: &Options, program: &Path, dir: &Path, id: &str) -> Result<Table
         // A long run: what there is so far is worth something.
         write(options, &table)?;
     }
-    drop(lxd);
+    drop((lxd, incus));
     for daemon in daemons {
         daemon.end()?;
     }

@@ -53,7 +53,7 @@ fn tree(name: &str) -> Result<Tree> {
 }
 
 fn list() -> Result<()> {
-    for recipe in trees::recipes() {
+    for recipe in trees::recipes().chain(trees::programs()) {
         let tree = Tree::named(recipe.name)?;
         let built = if tree.is_built()? { "built" } else { "-" };
         println!("{:<20} {:<6} {}", recipe.name, built, recipe.about);
@@ -61,7 +61,7 @@ fn list() -> Result<()> {
     Ok(())
 }
 
-/// Builds what is named, or every tree in both variants. One that fails does not keep the
+/// Builds what is named, or every tree, those with an init in both variants. One that fails does not keep the
 /// others from being built.
 fn build(names: &[&str]) -> Result<()> {
     let named: Vec<Tree> = names.iter().map(|name| tree(name)).collect::<Result<_>>()?;
@@ -70,6 +70,7 @@ fn build(names: &[&str]) -> Result<()> {
         let unlocked = Tree::named(recipe.name).map(Tree::with_password);
         [locked, unlocked]
     });
+    let every = every.chain(trees::programs().map(|recipe| Tree::named(recipe.name)));
     let wanted = if names.is_empty() {
         every.collect::<Result<_>>()?
     } else {

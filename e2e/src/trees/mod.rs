@@ -11,6 +11,7 @@ mod busybox;
 mod cache;
 mod finit;
 mod guix;
+mod incus;
 mod openrc;
 mod plain;
 mod recipe;
@@ -35,7 +36,7 @@ pub const PASSWORD: &str = "repot";
 pub const PASSWORD_HASH: &str = "$6$repotrepotrepot1$RC/SxLeJThK5EHsXz1QmeW51pTJAfBvTdo/VLNkJF3cGsWQfOntXkgjT.RhUBHKBTdg055bUsAQsv9lsHJh.1.";
 
 /// Every family's recipes, in the order in which they are worth building.
-const FAMILIES: [&[Recipe]; 9] = [
+const FAMILIES: [&[Recipe]; 10] = [
     &systemd::RECIPES,
     &sysvinit::RECIPES,
     &busybox::RECIPES,
@@ -45,6 +46,7 @@ const FAMILIES: [&[Recipe]; 9] = [
     &s6::RECIPES,
     &plain::RECIPES,
     &guix::RECIPES,
+    &incus::RECIPES,
 ];
 
 /// All recipes, those that only serve as parts of others included.
@@ -52,9 +54,14 @@ pub fn all() -> impl Iterator<Item = &'static Recipe> {
     FAMILIES.iter().flat_map(|family| family.iter())
 }
 
-/// The recipes that tests use, by name.
+/// The recipes of trees that tests boot.
 pub fn recipes() -> impl Iterator<Item = &'static Recipe> {
     all().filter(|recipe| recipe.visibility == Visibility::Tree)
+}
+
+/// The recipes of trees that tests run programs of.
+pub fn programs() -> impl Iterator<Item = &'static Recipe> {
+    all().filter(|recipe| recipe.visibility == Visibility::Programs)
 }
 
 /// Removes from the cache what no recipe of this source tree names any more: trees of

@@ -33,10 +33,14 @@ pub enum Base {
     Assemble { from: &'static str },
 }
 
-/// Whether tests use the tree, or only other recipes.
+/// What a tree is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
+    /// Tests boot machines of it.
     Tree,
+    /// Tests run programs of it on the host.
+    Programs,
+    /// Other recipes are made of it.
     Part,
 }
 

@@ -7,6 +7,8 @@ mod chroot;
 mod containerd;
 mod daemons;
 mod docker;
+mod incus;
+mod instances;
 mod lxc;
 mod lxd;
 mod machinectl;
