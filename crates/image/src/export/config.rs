@@ -47,7 +47,7 @@ pub(super) fn bytes(document: &Value) -> Vec<u8> {
 }
 
 /// Name and variant of an architecture in Go, which the specification takes over (config.md, `architecture`).
-pub(super) fn go_architecture(arch: Arch) -> (String, Option<&'static str>) {
+pub(crate) fn go_architecture(arch: Arch) -> (String, Option<&'static str>) {
     let name = match arch {
         Arch::X86_64 => "amd64",
         Arch::X86 => "386",

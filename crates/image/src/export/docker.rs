@@ -8,7 +8,7 @@ use super::config::{bytes, config};
 use super::outer::{Container, Digest, Outer};
 use super::{Compression, Export, layer};
 use crate::error::Result;
-use crate::pack::PackReport;
+use crate::pack::{Holes, PackReport};
 use serde_json::json;
 use std::fs::File;
 
@@ -16,7 +16,7 @@ pub(super) fn write(what: &Export<'_>, out: &File) -> Result<PackReport> {
     let mut archive = Outer::new(out, what.meta.created);
     // Uncompressed: Docker stores it so, and `docker save` writes it so.
     let layer = archive.late_file(
-        |out| layer::write(what, Compression::None, out),
+        |out| layer::write(what, Compression::None, Holes::Filled, out),
         |layer| ("layer.tar".to_owned(), layer.size),
     )?;
     let config = config(what.meta, &layer.diff_id);

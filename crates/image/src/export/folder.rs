@@ -4,7 +4,7 @@ use super::{Export, layer};
 use crate::Limits;
 use crate::error::{Error, Result};
 use crate::export::Compression;
-use crate::pack::{PackReport, write_error};
+use crate::pack::{Holes, PackReport, write_error};
 use crate::progress::Silent;
 use crate::stream::blocks;
 use crate::unpack::{Context, unpack};
@@ -39,7 +39,8 @@ pub(super) fn write(what: &Export<'_>, into: &Path) -> Result<PackReport> {
             })
             .map_err(write_error)?;
         let mut out = filler.into_writer();
-        let packed = layer::write(what, Compression::None, &mut out).map(|layer| layer.report);
+        let packed =
+            layer::write(what, Compression::None, Holes::Kept, &mut out).map(|layer| layer.report);
         let told = match &packed {
             Ok(report) => Ok(report.clone()),
             Err(_) => Err(write_error(io::ErrorKind::BrokenPipe.into())),

@@ -3,7 +3,7 @@
 use super::compression::{Compression, Encoder};
 use super::{Export, outer::Digest};
 use crate::error::Result;
-use crate::pack::{END, PackReport, pack_members, write_error};
+use crate::pack::{END, Holes, PackReport, Tree, pack_members, write_error};
 use crate::progress::{Phase, Progress, Snapshot};
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Write};
@@ -24,11 +24,16 @@ pub(super) struct Layer {
 pub(super) fn write(
     what: &Export<'_>,
     compression: Compression,
+    holes: Holes,
     out: &mut dyn Write,
 ) -> Result<Layer> {
+    let tree = Tree {
+        holes,
+        ..what.tree()
+    };
     let encoder = Encoder::new(compression, Hashing::new(out))?;
     let mut archive = Counted::new(Hashing::new(encoder), what.progress);
-    let report = pack_members(&what.tree(), b"./", None, &mut archive)?;
+    let report = pack_members(&tree, b"./", None, &mut archive)?;
     archive.write_all(&END).map_err(write_error)?;
     let (encoder, diff_id, _) = archive.finish().finish();
     let (out, digest, size) = encoder.finish()?.finish();

@@ -7,7 +7,7 @@
 use super::bundle;
 use super::{Compression, Export, ImageMeta, layer};
 use crate::error::Result;
-use crate::pack::{PackReport, write_error};
+use crate::pack::{Holes, PackReport, write_error};
 use repot_model::{Arch, shell_word};
 use std::fs::File;
 use std::io::BufWriter;
@@ -28,7 +28,7 @@ pub(super) fn write(what: &Export<'_>, into: &Path) -> Result<PackReport> {
     std::fs::write(into.join("meta.tar.xz"), archive).map_err(write_error)?;
     let rootfs = File::create_new(into.join("rootfs.tar.xz")).map_err(write_error)?;
     let mut out = BufWriter::with_capacity(256 << 10, rootfs);
-    Ok(layer::write(what, Compression::Xz, &mut out)?.report)
+    Ok(layer::write(what, Compression::Xz, Holes::Kept, &mut out)?.report)
 }
 
 fn config(meta: &ImageMeta) -> String {

@@ -22,9 +22,10 @@ mod tar;
 mod wsl;
 
 pub use compression::Compression;
+pub(crate) use config::go_architecture;
 
 use crate::error::{Error, Result};
-use crate::pack::{Layer, PackReport, Tree, write_error};
+use crate::pack::{Holes, Layer, PackReport, Tree, write_error};
 use crate::progress::Progress;
 use lxd::Templates;
 use outer::{Folder, Outer};
@@ -79,6 +80,7 @@ impl Export<'_> {
             place: self.place,
             over: self.over,
             time: self.meta.created,
+            holes: Holes::Kept,
         }
     }
 }

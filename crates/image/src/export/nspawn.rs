@@ -6,7 +6,7 @@
 
 use super::{Export, ImageMeta, layer};
 use crate::error::Result;
-use crate::pack::{PackReport, write_error};
+use crate::pack::{Holes, PackReport, write_error};
 use repot_model::shell_word;
 use std::fs::File;
 use std::io::BufWriter;
@@ -19,7 +19,7 @@ pub(super) fn write(what: &Export<'_>, into: &Path) -> Result<PackReport> {
     let archive = format!("{name}.tar{}", what.compression.suffix());
     let archive = File::create_new(into.join(archive)).map_err(write_error)?;
     let mut out = BufWriter::with_capacity(256 << 10, archive);
-    Ok(layer::write(what, what.compression, &mut out)?.report)
+    Ok(layer::write(what, what.compression, Holes::Kept, &mut out)?.report)
 }
 
 /// A name for a machine has no colon (hostname(7)).

@@ -8,7 +8,7 @@ use super::config::{bytes, config, go_architecture};
 use super::outer::{Container, Digest};
 use super::{Compression, Export, layer};
 use crate::error::Result;
-use crate::pack::PackReport;
+use crate::pack::{Holes, PackReport};
 use serde_json::json;
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -29,7 +29,7 @@ pub(super) fn write(what: &Export<'_>, mut archive: impl Container) -> Result<Pa
     archive.directory("blobs/")?;
     archive.directory("blobs/sha256/")?;
     let layer = archive.late_file(
-        |out| layer::write(what, compression, out),
+        |out| layer::write(what, compression, Holes::Filled, out),
         |layer| (blob(&layer.digest), layer.size),
     )?;
     let config = config(meta, &layer.diff_id);

@@ -31,6 +31,18 @@ pub(crate) struct Tree<'a> {
     pub(crate) over: &'a [Layer<'a>],
     /// Of what is new in a generated layer, in seconds since 1970.
     pub(crate) time: u64,
+    pub(crate) holes: Holes,
+}
+
+/// What is written of files with holes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Holes {
+    /// Where they are, as GNU tar does.
+    #[default]
+    Kept,
+    /// Zeros. Layers of images have no holes (OCI image specification 1.1, layer.md, "Sparse files": SHOULD NOT): Docker and Podman
+    /// load them, but can neither save nor push the image again, since they put the layer together from the unpacked files.
+    Filled,
 }
 
 /// One layer's directory.

@@ -6,11 +6,11 @@
 
 pub(crate) mod header;
 mod merge;
-mod sparse;
+pub(crate) mod sparse;
 mod xattrs;
 
 pub use merge::Layer;
-pub(crate) use merge::Tree;
+pub(crate) use merge::{Holes, Tree};
 
 use crate::archive::BLOCK;
 use crate::beneath;
@@ -61,6 +61,7 @@ pub(crate) fn pack_without(
         place,
         over: &[],
         time: 0,
+        holes: Holes::Kept,
     };
     let report = pack_members(&tree, b"./", without, out)?;
     out.write_all(&END).map_err(write_error)?;
@@ -271,7 +272,10 @@ impl Packer<'_> {
         let read = |errno| self.failed("read", path, errno);
         let xattrs = part.own_xattrs(fd_xattrs(fd.as_fd()).map_err(read)?);
         let real_size = as_u64(stat.st_size);
-        let extents = extents(&fd, &stat).map_err(read)?;
+        let extents = match self.tree.holes {
+            Holes::Kept => extents(&fd, &stat).map_err(read)?,
+            Holes::Filled => None,
+        };
         let map = extents.as_deref().map(sparse_map).unwrap_or_default();
         let extents = extents.unwrap_or_else(|| vec![(0, real_size)]);
         let data: u64 = extents.iter().map(|(_, length)| length).sum();

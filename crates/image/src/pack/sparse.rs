@@ -39,7 +39,7 @@ pub(super) fn extents(fd: &OwnedFd, stat: &Stat) -> rustix::io::Result<Option<Ve
 }
 
 /// The map in front of the data: decimal lines, padded to a block.
-pub(super) fn sparse_map(extents: &[(u64, u64)]) -> Vec<u8> {
+pub(crate) fn sparse_map(extents: &[(u64, u64)]) -> Vec<u8> {
     let mut map = format!("{}\n", extents.len());
     for (offset, length) in extents {
         map.push_str(&format!("{offset}\n{length}\n"));

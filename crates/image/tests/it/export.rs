@@ -112,6 +112,10 @@ fn a_docker_archive_holds_the_tree() {
     assert_eq!(manifest["RepoTags"][0], meta().name);
     let layer = &members[manifest["Layers"][0].as_str().unwrap()];
     assert_layer(layer, &root);
+    // Docker cannot save an image again that has holes in its layers.
+    assert!(root.join("usr/holes").exists());
+    let has_map = layer.windows(10).any(|bytes| bytes == b"GNU.sparse");
+    assert!(!has_map, "the layer has sparse files");
     let config_name = manifest["Config"].as_str().unwrap();
     assert_eq!(config_name, format!("{}.json", hex(&members[config_name])));
     assert_config(&members[config_name], layer);
