@@ -184,8 +184,8 @@ pub(crate) enum UserNamespace {
 
 /// Boot a distribution's init, attached to its console
 ///
-/// SOURCE is a directory, a tarball (plain or compressed, - for standard input), an image of the store (its ID), or an
-/// existing machine. The tree is not written to: changes go to a layer of the machine's own.
+/// SOURCE is a directory, a tarball (plain or compressed, - for standard input), an OCI, Docker, LXD or App Container image,
+/// a squashfs, an image of the store (its ID), or an existing machine. The tree is not written to: changes go to a layer of the machine's own.
 #[derive(Debug, Args)]
 pub(crate) struct Boot {
     /// What to boot
@@ -436,10 +436,10 @@ pub(crate) struct Rm {
     pub(crate) force: bool,
 }
 
-/// Unpack a tarball into the store
+/// Unpack a tarball or an image into the store
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// A tarball, or - for standard input
+    /// A tarball, an OCI, Docker, LXD or App Container image, a squashfs, or - for standard input
     pub(crate) source: String,
     /// As JSON
     #[arg(long)]

@@ -89,7 +89,7 @@ fn from_path(dirs: &Dirs, source: &str) -> anyhow::Result<Tree> {
                 machine: None,
             })
         }
-        SourceRef::File(_) | SourceRef::Stdin => {
+        SourceRef::Layout(_) | SourceRef::File(_) | SourceRef::Stdin => {
             let imported = import(dirs, &parsed)?;
             Ok(Tree {
                 base: imported.image.rootfs(),

@@ -4,6 +4,7 @@
 //! where `tar -tvR` (in blocks of 512) and a hex dump would find the entry. Names from an archive are shown
 //! escaped, since they may hold newlines and terminal control sequences. Hints are the callers' business.
 
+use crate::oci::Fault;
 use std::io;
 use std::path::PathBuf;
 
@@ -129,6 +130,24 @@ pub enum Error {
         /// What is there instead.
         found: String,
     },
+    /// A part of an image of layers is not what it should be.
+    #[error("cannot use {part} of the image {source_name}")]
+    BadImage {
+        /// As the user named it.
+        source_name: String,
+        /// A file in the image, or a digest; escaped.
+        part: String,
+        /// What is wrong with it.
+        source: Fault,
+    },
+    /// A layer could not be unpacked.
+    #[error("cannot unpack the layer {layer}")]
+    InLayer {
+        /// Its path in the image, escaped.
+        layer: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// An archive could not be written to where it should go.
     #[error("cannot write the archive")]
     Write {
@@ -221,6 +240,8 @@ impl Error {
             | Self::Unsupported { .. }
             | Self::UnknownFormat { .. }
             | Self::NoRootfs { .. } => ErrorKind::Format,
+            Self::BadImage { source, .. } => source.kind(),
+            Self::InLayer { source, .. } => source.kind(),
             Self::Refused { .. } => ErrorKind::Hostile,
             Self::Damaged { .. } | Self::Truncated { .. } | Self::Decompress { .. } => {
                 ErrorKind::Damaged
@@ -307,6 +328,9 @@ pub enum Refusal {
     /// The target of a hard link is a directory.
     #[error("it is a hard link to {0}, a directory")]
     LinkToDirectory(String),
+    /// A mark in a layer that hides nothing that could be named.
+    #[error("it is a whiteout without a name, or a directory")]
+    BadWhiteout,
     /// A symlink without target or with one that Linux cannot store.
     #[error("the symlink's target is empty or too long")]
     BadSymlink,

@@ -14,10 +14,12 @@ mod error;
 mod export;
 mod id;
 mod limits;
+mod oci;
 mod pack;
 mod progress;
 mod remove;
 mod source;
+mod squashfs;
 mod store;
 mod stream;
 mod unpack;
@@ -26,6 +28,7 @@ pub use error::{Error, ErrorKind, Refusal, Result};
 pub use export::{Compression, Export, Format, ImageMeta, export, export_at, export_stream};
 pub use id::ImageId;
 pub use limits::Limits;
+pub use oci::{Fault, ImageConfig};
 pub use pack::{Layer, PackReport, pack_tree};
 pub use progress::{Phase, Progress, Silent, Snapshot};
 pub use remove::remove_tree;
@@ -35,8 +38,9 @@ pub use store::{
 };
 pub use unpack::UnpackReport;
 
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// Unpacks an uncompressed tar archive into `root`, an empty directory that only this process writes to.
@@ -64,4 +68,25 @@ pub fn unpack_tar(
         place,
     };
     unpack::unpack(stream, root, context).map(|(report, _)| report)
+}
+
+/// Turns a squashfs image into a tar archive, which [`unpack_tar`] takes. What [`Store::import`] does with one.
+///
+/// # Errors
+/// Everything that [`Error`] has for damaged images.
+pub fn squashfs_to_tar(image: &[u8], limits: &Limits, out: &mut dyn Write) -> Result<()> {
+    squashfs::write_tar(image, limits, Arc::default(), "the image", out)
+}
+
+/// Parses `bytes` as each of the documents that an image of layers has, and says as how many it is one. For fuzzing: what
+/// [`Store::import`] parses has to have the right digest.
+pub fn parse_documents(bytes: &[u8]) -> usize {
+    use oci::documents;
+    let parsed = [
+        documents::layout(bytes).is_ok(),
+        documents::document(bytes).is_ok(),
+        documents::config(bytes).is_ok(),
+        documents::saved(bytes).is_ok(),
+    ];
+    parsed.into_iter().filter(|is_one| *is_one).count()
 }

@@ -3,6 +3,7 @@
 //! Reading, hashing and decoding run on one thread, unpacking on another, with a few large blocks going round
 //! between them: memory is bounded, and neither side copies what it got from the other.
 
+use crate::archive::BLOCK;
 use crate::error::{Error, Result};
 use std::io::{self, BufRead};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -131,6 +132,25 @@ impl<T> Filler<T> {
             }
         }
     }
+}
+
+/// Has a thread fill blocks from `source`. It is not joined: when the other side fails, it may still wait for a pipe that says
+/// nothing. It ends with the next byte that it reads, or with the process.
+pub(crate) fn spawn<T: Send + 'static>(
+    name: &str,
+    source: impl Fill<T> + Send + 'static,
+) -> io::Result<Blocks<T>> {
+    let (filler, blocks) = blocks();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || filler.run(source))?;
+    Ok(blocks)
+}
+
+/// Whether an archive that begins like this has no entries.
+pub(crate) fn is_zeros(head: &[u8]) -> bool {
+    let first = &head[..head.len().min(2 * BLOCK)];
+    first.len() >= BLOCK && first.iter().all(|byte| *byte == 0)
 }
 
 /// A writer whose bytes arrive at the other side.

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use repot_e2e::digest;
 use repot_e2e::trees::Tree;
+use repot_e2e::{digest, process};
 use serde_json::Value;
 
-use crate::sandbox::{Sandbox, utf8};
+use crate::sandbox::{SHORT, Sandbox, utf8};
 
 const FORMS: [&str; 17] = [
     "dir",
@@ -128,6 +129,61 @@ fn what_was_exported_is_imported_as_the_same_tree() -> Result<()> {
     let copy = out.join("copy");
     sandbox.ok(&["export", &tree, "--to", "dir", &utf8(&copy)?])?;
     ensure!(digest::digest(&copy)? == before, "the copy is another tree");
+    sandbox.finish()
+}
+
+/// What container systems take comes back too, by its name and, where it is one file, from standard input.
+#[test]
+fn images_are_imported_as_the_same_tree() -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let copy = sandbox.dir().join("tree");
+    Tree::named("busybox-alpine")?.copy_to(&copy)?;
+    // A squashfs has no fractions of seconds.
+    let mut touch = Command::new("find");
+    touch
+        .arg(&copy)
+        .args(["-exec", "touch", "-h", "-d", "@1700000000", "{}", "+"]);
+    let done = process::run(&mut touch, b"", SHORT)?;
+    ensure!(done.code == 0, "touch: {done}");
+    let tree = utf8(&copy)?;
+    let before = digest::digest(&copy)?;
+    let out = outs(&sandbox)?;
+    for form in [
+        "oci",
+        "oci-archive",
+        "docker-archive",
+        "lxd-split",
+        "lxd-squashfs",
+        "lxc",
+        "nspawn",
+        "wsl",
+        "squashfs",
+    ] {
+        let path = out.join(format!("tree.{form}"));
+        let file = utf8(&path)?;
+        let label = ["--to", form, "--no-adapt"];
+        let added = if form == "wsl" { 2 } else { 0 };
+        sandbox.ok(&[&["export", &tree][..], &label, &[&file]].concat())?;
+        let same = |answer: &str| -> Result<String> {
+            let imported: Value = serde_json::from_str(answer)?;
+            let rootfs = imported["rootfs"].as_str().context("import --json")?;
+            let differences = digest::differences(&copy, Path::new(rootfs))?;
+            ensure!(
+                differences.len() == added,
+                "{form} came back as another tree: {:?}",
+                differences.iter().take(5)
+            );
+            ensure!(added > 0 || digest::digest(Path::new(rootfs))? == before);
+            Ok(imported["id"].to_string())
+        };
+        let id = same(&sandbox.ok(&["import", &file, "--json"])?)?;
+        if path.is_file() {
+            sandbox.ok(&["images", "--rm", id.trim_matches('"')])?;
+            let done = sandbox.repot_with(&["import", "-", "--json"], &fs::read(&path)?)?;
+            ensure!(done.code == 0, "{form} from standard input: {done}");
+            ensure!(same(&done.out())? == id, "another image from a pipe");
+        }
+    }
     sandbox.finish()
 }
 

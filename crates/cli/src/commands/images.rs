@@ -3,7 +3,7 @@
 use crate::args::Images;
 use crate::output;
 use anyhow::anyhow;
-use repot_image::{Image, Store};
+use repot_image::{Image, ImageConfig, Store};
 use repot_model::HintExt;
 use repot_runtime::{Dirs, registry};
 use serde::Serialize;
@@ -16,6 +16,8 @@ struct Row {
     format: String,
     created_s: u64,
     rootfs: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<ImageConfig>,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,6 +49,7 @@ pub(crate) fn run(args: &Images) -> anyhow::Result<u8> {
             format: image.record.format.clone(),
             created_s: image.record.created_s,
             rootfs: image.rootfs().display().to_string(),
+            config: image.record.config.clone(),
         });
         output::json(&Document {
             version: output::JSON_VERSION,

@@ -1,4 +1,4 @@
-//! `repot import`: a tarball into the store.
+//! `repot import`: a tarball or an image into the store.
 
 use crate::args::Import;
 use crate::{output, sources};

@@ -71,7 +71,12 @@ pub(crate) struct End {
     pub(crate) unmarked: bool,
     /// Bytes after the zero blocks, without the zeros around them.
     pub(crate) garbage_bytes: u64,
+    /// All that counts against `max_unpacked_bytes`.
+    pub(crate) charged: u64,
 }
+
+/// What [`Limits::max_unpacked_bytes`] is called in errors.
+pub(crate) const MAX_UNPACKED: &str = "unpacked bytes";
 
 /// Reads members from a stream.
 #[derive(Debug)]
@@ -191,6 +196,7 @@ impl<'a, S: Stream> Members<'a, S> {
         loop {
             let chunk = self.stream.chunk()?;
             if chunk.is_empty() {
+                self.end.charged = self.charged;
                 return Ok((self.end, self.stream));
             }
             let length = chunk.len();
@@ -216,7 +222,7 @@ impl<'a, S: Stream> Members<'a, S> {
         self.charged = self.charged.saturating_add(bytes);
         if self.charged > self.limits.max_unpacked_bytes {
             return Err(Error::Limit {
-                what: "unpacked bytes",
+                what: MAX_UNPACKED,
                 limit: self.limits.max_unpacked_bytes,
                 offset: self.offset,
             });

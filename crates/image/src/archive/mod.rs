@@ -15,9 +15,9 @@ mod sparse;
 mod sparse_map;
 
 pub(crate) use header::looks_like_tar;
-pub(crate) use members::{Kind, Member, Members};
+pub(crate) use members::{Kind, MAX_UNPACKED, Member, Members};
 pub(crate) use path::MemberPath;
-pub(crate) use sparse::Extent;
+pub(crate) use sparse::{Extent, MAX_EXTENTS};
 
 /// Everything in a tar archive comes in blocks of this size.
 pub(crate) const BLOCK: usize = 512;

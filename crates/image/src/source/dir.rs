@@ -74,8 +74,15 @@ impl Source for Directory {
             compression: None,
             prefix,
             report,
+            config: None,
         })
     }
+}
+
+/// Whether a directory is itself a root file system.
+pub(super) fn is_rootfs(top: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(top, flags, Mode::empty()).is_ok_and(|fd| crate::unpack::is_rootfs(fd.as_fd()))
 }
 
 /// The root file system in a directory, and where in it that is.

@@ -31,7 +31,7 @@ const fn foreign(
 }
 
 /// Sources: magic(5) as in file 5.46, and each format's own documentation. The first that fits counts.
-static FOREIGN: [Foreign; 31] = [
+static FOREIGN: [Foreign; 30] = [
     foreign(
         "a 7-Zip archive",
         0,
@@ -73,7 +73,6 @@ static FOREIGN: [Foreign; 31] = [
         b"\x3a\xff\x26\xed",
         "convert it (simg2img), then mount it",
     ),
-    foreign("a squashfs image", 0, b"hsqs", MOUNT),
     foreign(
         "a xar archive",
         0,
@@ -141,6 +140,15 @@ pub(super) fn error(source_name: String, found: Option<&Foreign>, head: &[u8]) -
             source_name,
             seen: seen(head),
         },
+    }
+}
+
+/// Something is read only as it is, since it has to be sought in.
+pub(super) fn compressed(source_name: String, format: &'static str) -> Error {
+    Error::Unsupported {
+        source_name,
+        format,
+        instead: CONVERT,
     }
 }
 

@@ -3,13 +3,20 @@
 //! A format is one file here with one [`Source`] in it, and one line in [`SOURCES`].
 
 mod dir;
+mod folder;
 mod foreign;
+pub(crate) mod oci;
+mod squashfs;
 mod tar;
 
+use crate::archive::MAX_UNPACKED;
 use crate::compress::Input;
 use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::oci::ImageConfig;
 use crate::unpack::{Context, UnpackReport};
-use rustix::fd::OwnedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -22,6 +29,8 @@ use std::sync::atomic::AtomicU64;
 pub enum SourceRef {
     /// A directory that is or holds a root file system.
     Directory(PathBuf),
+    /// A directory with an image of layers: an OCI image layout.
+    Layout(PathBuf),
     /// A file, device or pipe; what is in it is found out when it is read.
     File(PathBuf),
     /// `-`: standard input.
@@ -29,7 +38,7 @@ pub enum SourceRef {
 }
 
 impl SourceRef {
-    /// Looks at what `text` names.
+    /// Looks at what `text` names. A directory with the parts of a split image means the part with the tree.
     ///
     /// # Errors
     /// [`Error::Open`] if there is nothing of that name.
@@ -39,9 +48,24 @@ impl SourceRef {
         }
         let path = PathBuf::from(text);
         match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => Ok(Self::Directory(path)),
+            Ok(metadata) if metadata.is_dir() => Ok(Self::of_directory(path)),
             Ok(_) => Ok(Self::File(path)),
             Err(source) => Err(Error::Open { path, source }),
+        }
+    }
+
+    fn of_directory(path: PathBuf) -> Self {
+        // Nothing in a tree makes it anything else.
+        if dir::is_rootfs(&path) {
+            return Self::Directory(path);
+        }
+        if oci::is_layout(&path) {
+            return Self::Layout(path);
+        }
+        match folder::root_of(&path) {
+            Ok(Some(file)) => Self::File(file),
+            // What cannot be read is told by whoever reads it.
+            Ok(None) | Err(_) => Self::Directory(path),
         }
     }
 }
@@ -49,7 +73,7 @@ impl SourceRef {
 impl std::fmt::Display for SourceRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Directory(path) | Self::File(path) => path.display().fmt(f),
+            Self::Directory(path) | Self::Layout(path) | Self::File(path) => path.display().fmt(f),
             Self::Stdin => f.write_str("standard input"),
         }
     }
@@ -70,6 +94,7 @@ pub(crate) struct Opened {
 #[derive(Debug)]
 enum Reader {
     Directory(PathBuf),
+    Layout(PathBuf),
     File(File),
     Stdin,
 }
@@ -82,6 +107,7 @@ impl Opened {
         let name = source.to_string();
         let (mut rest, bytes) = match source {
             SourceRef::Directory(path) => (Reader::Directory(path.clone()), None),
+            SourceRef::Layout(path) => (Reader::Layout(path.clone()), None),
             SourceRef::File(path) => {
                 let (file, bytes) = open_file(path)?;
                 (Reader::File(file), bytes)
@@ -90,7 +116,7 @@ impl Opened {
         };
         let mut head = Vec::new();
         let result = match &mut rest {
-            Reader::Directory(_) => Ok(0),
+            Reader::Directory(_) | Reader::Layout(_) => Ok(0),
             Reader::File(file) => file.take(HEAD_BYTES).read_to_end(&mut head),
             // Unlocked and unbuffered beyond what is asked for: the rest is read by another thread.
             Reader::Stdin => io::stdin().take(HEAD_BYTES).read_to_end(&mut head),
@@ -134,11 +160,78 @@ impl Opened {
         })
     }
 
+    /// The same as a file that can be sought in. What cannot is copied into a file without a name on the file system of `dir`, up
+    /// to what may be unpacked.
+    pub(crate) fn seekable(self, dir: BorrowedFd<'_>, limits: &Limits) -> Result<Self> {
+        if self.bytes.is_some() {
+            return Ok(self);
+        }
+        let name = self.name.clone();
+        let limit = limits.max_unpacked_bytes;
+        let mut from = match self.rest {
+            Reader::File(file) => Box::new(Cursor::new(self.head).chain(file)) as Box<dyn Read>,
+            Reader::Stdin => Box::new(Cursor::new(self.head).chain(io::stdin())),
+            Reader::Directory(_) | Reader::Layout(_) => return Ok(self),
+        };
+        let mut copy = || -> io::Result<(File, u64)> {
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR)?;
+            let mut file = File::from(file);
+            let bytes = io::copy(&mut from.by_ref().take(limit.saturating_add(1)), &mut file)?;
+            file.rewind()?;
+            Ok((file, bytes))
+        };
+        match copy() {
+            Ok((_, bytes)) if bytes > limit => Err(Error::Limit {
+                what: MAX_UNPACKED,
+                limit,
+                offset: bytes,
+            }),
+            Ok((file, bytes)) => Self::of_file(name, file, bytes),
+            Err(source) => Err(Error::Read {
+                source_name: name,
+                source,
+            }),
+        }
+    }
+
+    fn of_file(name: String, mut file: File, bytes: u64) -> Result<Self> {
+        let mut head = Vec::new();
+        match file.by_ref().take(HEAD_BYTES).read_to_end(&mut head) {
+            Ok(_) => Ok(Self {
+                name,
+                head,
+                rest: Reader::File(file),
+                bytes: Some(bytes),
+            }),
+            Err(source) => Err(Error::Read {
+                source_name: name,
+                source,
+            }),
+        }
+    }
+
+    /// The file that it is.
+    pub(crate) fn into_file(self) -> Option<File> {
+        match self.rest {
+            Reader::File(file) => Some(file),
+            Reader::Directory(_) | Reader::Layout(_) | Reader::Stdin => None,
+        }
+    }
+
     /// Its path, if it is a directory.
     pub(crate) fn directory(&self) -> Option<&Path> {
         match &self.rest {
             Reader::Directory(path) => Some(path),
-            Reader::File(_) | Reader::Stdin => None,
+            Reader::Layout(_) | Reader::File(_) | Reader::Stdin => None,
+        }
+    }
+
+    /// Its path, if it is a directory with an image of layers.
+    pub(crate) fn layout(&self) -> Option<&Path> {
+        match &self.rest {
+            Reader::Layout(path) => Some(path),
+            Reader::Directory(_) | Reader::File(_) | Reader::Stdin => None,
         }
     }
 
@@ -146,7 +239,7 @@ impl Opened {
     pub(crate) fn into_input(self, count: Arc<AtomicU64>) -> Input {
         let head = Cursor::new(self.head);
         match self.rest {
-            Reader::Directory(_) => Input::new(Box::new(head), count),
+            Reader::Directory(_) | Reader::Layout(_) => Input::new(Box::new(head), count),
             Reader::File(file) => Input::new(Box::new(head.chain(file)), count),
             Reader::Stdin => Input::new(Box::new(head.chain(io::stdin())), count),
         }
@@ -177,6 +270,8 @@ pub(crate) struct Manifest {
     /// How it is compressed.
     pub(crate) compression: Option<&'static str>,
     pub(crate) report: UnpackReport,
+    /// What an image of layers says about how it is started.
+    pub(crate) config: Option<ImageConfig>,
 }
 
 /// A format that a source can have.
@@ -185,6 +280,10 @@ pub(crate) trait Source: Sync {
     fn id(&self) -> &'static str;
     /// Whether a source is of this format.
     fn probe(&self, opened: &Opened) -> bool;
+    /// What [`Manifest::sha256`] will be, if that is known without reading all of it.
+    fn sha256(&self, _opened: &Opened) -> Result<Option<[u8; 32]>> {
+        Ok(None)
+    }
     /// Puts the tree in it into `root`, an empty directory.
     fn import(
         &self,
@@ -196,7 +295,7 @@ pub(crate) trait Source: Sync {
 }
 
 /// Every format, sorted.
-static SOURCES: [&dyn Source; 2] = [&dir::Directory, &tar::Tar];
+static SOURCES: [&dyn Source; 4] = [&dir::Directory, &oci::Oci, &squashfs::Squashfs, &tar::Tar];
 
 /// The format of an opened source.
 ///
@@ -258,7 +357,6 @@ mod tests {
             find(&opened).map(Source::id).unwrap_err().to_string()
         };
         assert!(error(b"").contains("empty"));
-        assert!(error(b"hsqs and so on").contains("squashfs"));
         assert!(error(b"QFI\xfb\0\0\0\x03").contains("qcow2"));
         assert!(error(b"PK\x03\x04").contains("zip"));
         let mut iso = vec![0; 0x8006];

@@ -2,9 +2,10 @@
 
 use super::{Manifest, Opened, Source, foreign};
 use crate::archive::{BLOCK, looks_like_tar};
-use crate::compress::{Decoder, Sum, detect};
+use crate::compress::{Decoder, detect};
 use crate::error::{Error, Result};
-use crate::stream::{Stream, blocks};
+use crate::squashfs::MAGIC;
+use crate::stream::{Stream, is_zeros, spawn};
 use crate::unpack::{Context, unpack};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
@@ -32,18 +33,10 @@ impl Source for Tar {
         let name = opened.name.clone();
         let codec = detect(&opened.head);
         let decoder = Decoder::new(opened.into_input(count), codec, context.limits, &name);
-        let (filler, mut blocks) = blocks::<Sum>();
-        // Not joined: when unpacking fails, this thread may still wait for a pipe that says nothing. It ends with
-        // the next byte that it reads, or with the process.
-        let spawned = std::thread::Builder::new()
-            .name(String::from("decode"))
-            .spawn(move || filler.run(decoder));
-        if let Err(source) = spawned {
-            return Err(Error::Read {
-                source_name: name,
-                source,
-            });
-        }
+        let mut blocks = spawn("decode", decoder).map_err(|source| Error::Read {
+            source_name: name.clone(),
+            source,
+        })?;
         if codec.is_some() {
             check_first(&mut blocks, &name)?;
         }
@@ -67,6 +60,7 @@ impl Source for Tar {
             bytes: sum.bytes,
             compression: codec.map(|codec| codec.name),
             report,
+            config: None,
         })
     }
 }
@@ -84,7 +78,10 @@ fn check_first<S: Stream>(stream: &mut S, name: &str) -> Result<()> {
         });
     }
     let content = format!("the compressed content of {name}");
-    let error = foreign::error(content, foreign::find(chunk), chunk);
+    let error = match chunk.starts_with(MAGIC) {
+        true => foreign::compressed(content, "a squashfs image"),
+        false => foreign::error(content, foreign::find(chunk), chunk),
+    };
     // If there is not even one block, the compressed data may be cut off, which is the better explanation.
     let length = chunk.len();
     stream.consume(length);
@@ -92,10 +89,4 @@ fn check_first<S: Stream>(stream: &mut S, name: &str) -> Result<()> {
         true => stream.chunk().and(Err(error)),
         false => Err(error),
     }
-}
-
-/// An archive without entries is nothing but zeros.
-fn is_zeros(head: &[u8]) -> bool {
-    let first = &head[..head.len().min(1024)];
-    first.len() >= BLOCK && first.iter().all(|byte| *byte == 0)
 }

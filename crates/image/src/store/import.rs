@@ -6,10 +6,12 @@ use super::{Image, Store};
 use crate::error::{Error, Result};
 use crate::id::ImageId;
 use crate::limits::Limits;
+use crate::oci::{self, Kind, Picked};
 use crate::progress::{Phase, Progress};
 use crate::remove::remove_tree;
+use crate::source::oci::unpack as unpack_layers;
 use crate::source::{self, Manifest, Opened, SourceRef};
-use crate::unpack::{Context, Layout, UnpackReport, find_rootfs};
+use crate::unpack::{Context, Layout, UnpackReport, find_rootfs, is_rootfs};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -64,7 +66,11 @@ impl Store {
         let _ = self.collect();
         let mut opened = Opened::new(source)?;
         let format = source::find(&opened)?;
-        if let Some(image) = self.already_there(&mut opened, progress)? {
+        let known = match format.sha256(&opened)? {
+            Some(sha256) => self.known(&sha256)?,
+            None => self.already_there(&mut opened, progress)?,
+        };
+        if let Some(image) = known {
             return Ok(Imported {
                 image,
                 is_new: false,
@@ -92,10 +98,22 @@ impl Store {
             .map_err(|error| Error::store("open", &self.path, error));
         let result =
             result.and_then(|root| format.import(opened, Arc::clone(&count), root, context));
-        let manifest = result.map_err(|error| self.full_not_limited(error, free))?;
-        let prefix = settle(&staging, tree, &source_name)?;
+        let full = |error| self.full_not_limited(error, free);
+        let manifest = result.map_err(full)?;
+        let mut format_name = format.id();
+        let mut unpacked = Unpacked {
+            tree,
+            name: TREE,
+            manifest,
+        };
+        if let Some(kind) = oci::find(unpacked.tree.as_fd()).filter(|_| holds_no_tree(&unpacked)) {
+            format_name = kind.archive();
+            unpacked = layers(&staging, unpacked, kind, &source_name, context).map_err(full)?;
+        }
+        let prefix = settle(&staging, &unpacked, &source_name)?;
+        let manifest = unpacked.manifest;
         progress.update(&context.snapshot(Phase::Syncing, &manifest.report));
-        let record = record_of(manifest, format.id(), source_name, &prefix);
+        let record = record_of(manifest, format_name, source_name, &prefix);
         write_record(&staging, &record, options.durability)?;
         let is_new = staging.commit(&record.id)? == Committed::New;
         Ok(Imported {
@@ -129,7 +147,12 @@ impl Store {
             count.fetch_add(length, Ordering::Relaxed);
             progress.update(&context.snapshot(Phase::Hashing, &UnpackReport::default()));
         })?;
-        let id = ImageId::from_sha256(&sha256.finalize().into());
+        self.known(&sha256.finalize().into())
+    }
+
+    /// The image that was made of these bytes.
+    fn known(&self, sha256: &[u8; 32]) -> Result<Option<Image>> {
+        let id = ImageId::from_sha256(sha256);
         match self.load(&id) {
             Ok(image) => Ok(Some(image)),
             Err(Error::NoImage(_)) => Ok(None),
@@ -163,9 +186,57 @@ impl Store {
 /// Where the source is unpacked, below the staging directory.
 const TREE: &str = "tree";
 
+/// Where the layers of an image that was unpacked there are put together.
+const LAYERS: &str = "layers";
+
+/// What was made of a source.
+struct Unpacked {
+    tree: OwnedFd,
+    /// Of its directory, below the staging directory.
+    name: &'static str,
+    manifest: Manifest,
+}
+
+/// An archive may hold a tree that has files called like those of an image.
+fn holds_no_tree(unpacked: &Unpacked) -> bool {
+    !is_rootfs(unpacked.tree.as_fd())
+}
+
+/// Puts the layers together that came out of an archive. It keeps its own digest and size.
+fn layers(
+    staging: &Staging<'_>,
+    from: Unpacked,
+    kind: Kind,
+    source_name: &str,
+    context: Context<'_>,
+) -> Result<Unpacked> {
+    let picked = Picked::new(from.tree.as_fd(), kind, source_name)?;
+    let tree = staging.make_dir(LAYERS)?;
+    let root = tree
+        .try_clone()
+        .map_err(|error| Error::store("open", &staging.path(), error))?;
+    let count = Arc::new(AtomicU64::new(0));
+    let context = Context {
+        read_bytes: &count,
+        ..context
+    };
+    let made = unpack_layers(picked, root, &count, context)?;
+    remove_tree(staging.fd(), OsStr::new(from.name), &staging.path())?;
+    Ok(Unpacked {
+        tree,
+        name: LAYERS,
+        manifest: Manifest {
+            report: made.report,
+            config: made.config,
+            ..from.manifest
+        },
+    })
+}
+
 /// Moves the root file system to where it belongs, and says where it was.
-fn settle(staging: &Staging<'_>, tree: OwnedFd, source_name: &str) -> Result<Vec<u8>> {
-    let path = staging.path().join(TREE);
+fn settle(staging: &Staging<'_>, unpacked: &Unpacked, source_name: &str) -> Result<Vec<u8>> {
+    let Unpacked { tree, name, .. } = unpacked;
+    let path = staging.path().join(name);
     let failed = |errno: Errno| Error::store("look at", &path, errno.into());
     let prefix = match find_rootfs(tree.as_fd()).map_err(failed)? {
         Layout::At(prefix) => prefix,
@@ -177,11 +248,11 @@ fn settle(staging: &Staging<'_>, tree: OwnedFd, source_name: &str) -> Result<Vec
         }
     };
     // Our own path, with a prefix that was looked at without following symlinks, where only we write.
-    let from = [TREE.as_bytes(), &prefix].join(&b'/');
+    let from = [name.as_bytes(), &prefix].join(&b'/');
     let from = from.strip_suffix(b"/").unwrap_or(&from);
     move_directory(staging.fd(), from, "rootfs").map_err(failed)?;
     if !prefix.is_empty() {
-        remove_tree(staging.fd(), OsStr::new(TREE), &staging.path())?;
+        remove_tree(staging.fd(), OsStr::new(name), &staging.path())?;
     }
     Ok(prefix)
 }
@@ -214,6 +285,7 @@ fn record_of(manifest: Manifest, format: &str, source: String, prefix: &[u8]) ->
         created_s: now.map_or(0, |time| time.as_secs()),
         prefix: String::from_utf8_lossy(&prefix).into_owned(),
         unpacked: manifest.report,
+        config: manifest.config,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::id::ImageId;
+use crate::oci::ImageConfig;
 use crate::unpack::UnpackReport;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -32,6 +33,9 @@ pub struct ImageRecord {
     pub prefix: String,
     /// What was unpacked, and what was left out.
     pub unpacked: UnpackReport,
+    /// What an image of layers says about how it is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ImageConfig>,
 }
 
 impl ImageRecord {

@@ -73,7 +73,8 @@ pub(crate) fn find_rootfs(top: BorrowedFd<'_>) -> Result<Layout> {
     )))
 }
 
-fn is_rootfs(dir: BorrowedFd<'_>) -> bool {
+/// Whether this directory is itself a root file system.
+pub(crate) fn is_rootfs(dir: BorrowedFd<'_>) -> bool {
     MARKS.iter().any(|mark| {
         // Through `nix`, which might be a symlink out of the tree: looked at, not followed.
         let (parent, name) = match mark.iter().position(|byte| *byte == b'/') {
@@ -90,17 +91,9 @@ fn exists(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
 
 /// Archives that hold an image in another form.
 fn other_kind(top: BorrowedFd<'_>) -> Option<&'static str> {
-    if exists(top, b"oci-layout") && exists(top, b"index.json") {
-        return Some("this is an OCI image layout, which repot does not read yet");
-    }
-    if exists(top, b"manifest.json") && (exists(top, b"repositories") || exists(top, b"blobs")) {
-        return Some(
-            "this is an archive made by `docker save`, which repot does not read yet; \
-             `docker export` of a container makes one that it does",
-        );
-    }
     (exists(top, b"metadata.yaml") && !exists(top, b"rootfs")).then_some(
-        "this is the metadata half of an LXD or Incus image; the root file system is in the other file",
+        "this is the metadata half of an LXD or Incus image; the root file system is in the other file: \
+         name that, or the directory with both",
     )
 }
 

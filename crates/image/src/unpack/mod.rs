@@ -4,11 +4,13 @@
 //! is unlinked first, so neither a symlink nor another name of a file outside can be written through.
 
 mod attrs;
+mod layer;
 mod layout;
 mod report;
 mod tree;
 
-pub(crate) use layout::{Layout, find_rootfs};
+pub(crate) use layer::LayerUnpacker;
+pub(crate) use layout::{Layout, find_rootfs, is_rootfs};
 pub use report::UnpackReport;
 
 use crate::archive::{Extent, Kind, Member, MemberPath, Members};
@@ -57,14 +59,7 @@ pub(crate) fn unpack<S: Stream>(
     root: OwnedFd,
     context: Context<'_>,
 ) -> Result<(UnpackReport, S)> {
-    let mut unpacker = Unpacker {
-        tree: Tree::new(root),
-        creator: Creator::new(),
-        report: UnpackReport::default(),
-        skipped: HashSet::new(),
-        last_shown: (0, 0),
-        context,
-    };
+    let mut unpacker = Unpacker::new(root, context);
     let mut members = Members::new(stream, context.limits);
     while let Some(member) = members.next()? {
         unpacker.entry(member, &mut members)?;
@@ -84,9 +79,25 @@ struct Unpacker<'a> {
     report: UnpackReport,
     /// Devices that could not be made, so that hard links to them are left out too.
     skipped: HashSet<MemberPath>,
+    /// If it is one of several layers.
+    upper: Option<layer::Upper>,
     /// Entries and bytes of the last progress report.
     last_shown: (u64, u64),
     context: Context<'a>,
+}
+
+impl<'a> Unpacker<'a> {
+    fn new(root: OwnedFd, context: Context<'a>) -> Self {
+        Self {
+            tree: Tree::new(root),
+            creator: Creator::new(),
+            report: UnpackReport::default(),
+            skipped: HashSet::new(),
+            upper: None,
+            last_shown: (0, 0),
+            context,
+        }
+    }
 }
 
 impl Unpacker<'_> {
@@ -291,6 +302,7 @@ impl Unpacker<'_> {
         let (_, name) = member.path.split();
         let mut result = make(parent, name);
         if let Err(Errno::EXIST) = result {
+            self.hide_below(member)?;
             self.tree
                 .make_room(parent, &member.path)
                 .map_err(|error| self.error(member, error))?;

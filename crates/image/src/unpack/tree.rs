@@ -5,11 +5,12 @@
 //! with every entry in them.
 
 use super::attrs::Attrs;
+use super::layer::join;
 use crate::archive::MemberPath;
 use crate::beneath;
 use crate::error::{Refusal, quote};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -117,6 +118,74 @@ impl Tree {
             Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Refusal::DirectoryInTheWay.into()),
             Err(errno) => Err(TreeError::Failed("replace", errno)),
         }
+    }
+
+    /// Removes what is at `path` and all that is in it, but for what `keeps` holds.
+    pub(crate) fn remove(
+        &mut self,
+        path: &MemberPath,
+        keeps: impl Fn(&MemberPath) -> bool,
+    ) -> Result<(), TreeError> {
+        self.clear(path, &keeps)?;
+        if keeps(path) || path.is_root() {
+            return Ok(());
+        }
+        self.unlink(path)
+    }
+
+    /// Removes what is in the directory `path`, if it is one, but for what `keeps` holds. No symlink is followed.
+    pub(crate) fn clear(
+        &mut self,
+        path: &MemberPath,
+        keeps: impl Fn(&MemberPath) -> bool,
+    ) -> Result<(), TreeError> {
+        let mut left = vec![path.clone()];
+        let mut found: Vec<MemberPath> = Vec::new();
+        while let Some(dir) = left.pop() {
+            let names = match self.children(&dir) {
+                // No directory, or one that an entry of the same layer has replaced.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                names => names.map_err(|errno| TreeError::Failed("look into", errno))?,
+            };
+            for (name, is_dir) in names {
+                let child = MemberPath::from_checked(&join(dir.as_bytes(), &name));
+                if is_dir {
+                    left.push(child.clone());
+                }
+                found.push(child);
+            }
+        }
+        // Children come after their parents in the list.
+        for path in found.iter().rev().filter(|path| !keeps(path)) {
+            self.unlink(path)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file or an empty directory; one that has something to be kept in it stays.
+    fn unlink(&mut self, path: &MemberPath) -> Result<(), TreeError> {
+        let (parent, _) = path.split();
+        let mut none = 0;
+        let parent = self.directory(parent, Missing::Fail, &mut none)?;
+        match self.make_room(parent.as_fd(), path) {
+            Err(TreeError::Refused(Refusal::DirectoryInTheWay)) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Names in a directory, and whether each is one.
+    fn children(&self, path: &MemberPath) -> rustix::io::Result<Vec<(Vec<u8>, bool)>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let fd = beneath::open(self.root.as_fd(), path.as_bytes(), flags)?;
+        let mut out = Vec::new();
+        for entry in Dir::read_from(&fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                out.push((name.to_vec(), is_directory(fd.as_fd(), name)));
+            }
+        }
+        Ok(out)
     }
 
     /// Creates the directory `path` in `parent`, or keeps the one that is there. Says whether it is new.

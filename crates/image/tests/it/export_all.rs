@@ -2,7 +2,7 @@
 //! tree comes out of it again. And layers over a tree, which must be seen as overlayfs shows them.
 
 use crate::export::meta;
-use crate::roundtrip::{add_pax_features, make_tree};
+use crate::roundtrip::{add_pax_features, make_small_tree, make_tree};
 use crate::tree::{Times, assert_same, names, snapshot};
 use repot_image::{
     Compression, Durability, Export, Format, ImportOptions, Layer, Limits, Silent, SourceRef,
@@ -132,7 +132,7 @@ fn archives_in_every_compression_come_back() {
     }
     let temp = tempfile::tempdir().unwrap();
     let root = temp.path().join("tree");
-    make_tree(&root);
+    make_small_tree(&root);
     add_pax_features(&root);
     let source = snapshot(&root, Times::Nanoseconds);
     for compression in [
@@ -161,6 +161,110 @@ fn archives_in_every_compression_come_back() {
     assert_same(&source, &found, "a directory");
 }
 
+/// Imports it; the file system does not keep the digest of the source, so what was written is what is compared.
+fn import(from: &Path, state: &Path) -> repot_image::Image {
+    let store = Store::open(state).unwrap();
+    let options = ImportOptions {
+        durability: Durability::Record,
+        ..ImportOptions::default()
+    };
+    let source = SourceRef::parse(from.as_os_str()).unwrap();
+    store.import(&source, &options, &Silent).unwrap().image
+}
+
+#[test]
+fn images_of_every_engine_come_back() {
+    if !crate::is_root("images_of_every_engine_come_back") {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("tree");
+    make_small_tree(&root);
+    add_pax_features(&root);
+    let source = snapshot(&root, Times::Nanoseconds);
+    let state = temp.path().join("state");
+    for (format, compression, name) in [
+        (Format::Aci, Compression::Gzip, "tar, gzip"),
+        (Format::DockerArchive, Compression::None, "docker-archive"),
+        (Format::Lxc, Compression::Xz, "tar, xz"),
+        (Format::LxdSplit, Compression::Gzip, "tar, gzip"),
+        (Format::LxdUnified, Compression::Zstd, "tar, zstd"),
+        (Format::Nspawn, Compression::Gzip, "tar, gzip"),
+        (Format::OciArchive, Compression::Gzip, "oci-archive"),
+        (Format::OciLayout, Compression::Zstd, "oci"),
+    ] {
+        let out = temp.path().join("out");
+        write(format, compression, &root, &[], &out);
+        let image = import(&out, &state);
+        assert_eq!(image.record.format, name, "{format:?}");
+        let found = snapshot(&image.rootfs(), Times::Nanoseconds);
+        assert_same(&source, &found, name);
+        let has_config = matches!(
+            format,
+            Format::DockerArchive | Format::OciArchive | Format::OciLayout
+        );
+        assert_eq!(image.record.config.is_some(), has_config, "{format:?}");
+        fs::remove_dir_all(&state).unwrap();
+        let removed = fs::remove_file(&out).or_else(|_| fs::remove_dir_all(&out));
+        removed.unwrap();
+    }
+}
+
+#[test]
+fn a_squashfs_comes_back() {
+    if !crate::is_root("a_squashfs_comes_back") || !has("mksquashfs") {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("tree");
+    make_small_tree(&root);
+    add_pax_features(&root);
+    // A squashfs knows no times before 1970, and no fractions of a second.
+    let time = File::open(root.join("usr/ping")).unwrap();
+    time.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let source = snapshot(&root, Times::Seconds);
+    let state = temp.path().join("state");
+    // Fragments and none, small blocks and large ones, each compression.
+    for options in [
+        "-comp gzip",
+        "-comp gzip -noI -noD -noF -noX",
+        "-comp xz -b 1M -Xbcj x86",
+        "-comp zstd -b 4K -no-fragments",
+        "-comp zstd -always-use-fragments -no-duplicates",
+        "-comp lzma -b 64K -nopad",
+    ] {
+        let out = temp.path().join("x.squashfs");
+        let mut args = vec![root.to_str().unwrap(), out.to_str().unwrap(), "-noappend"];
+        args.extend(options.split(' '));
+        run("mksquashfs", &args);
+        let image = import(&out, &state);
+        assert_eq!(image.record.format, "squashfs");
+        let found = snapshot(&image.rootfs(), Times::Seconds);
+        assert_same(&source, &found, options);
+        let sparse = fs::metadata(image.rootfs().join("usr/holes")).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::blocks(&sparse), 0);
+        fs::remove_dir_all(&state).unwrap();
+    }
+    for options in ["lz4", "lzo"] {
+        let out = temp.path().join("x.squashfs");
+        let args = [
+            root.to_str().unwrap(),
+            out.to_str().unwrap(),
+            "-noappend",
+            "-comp",
+            options,
+        ];
+        run("mksquashfs", &args);
+        let store = Store::open(&state).unwrap();
+        let source = SourceRef::File(out);
+        let error = store
+            .import(&source, &ImportOptions::default(), &Silent)
+            .unwrap_err();
+        assert!(error.to_string().contains("unsquashfs"), "{error}");
+    }
+}
+
 #[test]
 fn a_squashfs_keeps_owners_and_capabilities() {
     if !crate::is_root("a_squashfs_keeps_owners_and_capabilities") || !has("mksquashfs") {
@@ -168,7 +272,7 @@ fn a_squashfs_keeps_owners_and_capabilities() {
     }
     let temp = tempfile::tempdir().unwrap();
     let root = temp.path().join("tree");
-    make_tree(&root);
+    make_small_tree(&root);
     add_pax_features(&root);
     // A squashfs knows no times before 1970, and no fractions of a second.
     let time = File::open(root.join("usr/ping")).unwrap();

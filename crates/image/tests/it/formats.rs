@@ -37,7 +37,6 @@ fn what_is_no_archive_is_named() {
             ErrorKind::Format,
             "\"hello, world\" (68 65",
         ),
-        (b"hsqs", ErrorKind::Format, "a squashfs image"),
         (b"QFI\xfb", ErrorKind::Format, "a qcow2 disk image"),
         (b"070701", ErrorKind::Format, "a cpio archive"),
         (&[0; 10240], ErrorKind::Format, "without entries"),
@@ -50,6 +49,12 @@ fn what_is_no_archive_is_named() {
             assert_eq!(error.kind(), kind, "{name}: {error}");
         }
     }
+    let error = import(temp.path(), b"hsqs").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    let (_, encode) = ENCODERS[0];
+    let error = import(temp.path(), &encode(b"hsqs")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Format, "{error}");
+    assert!(error.to_string().contains("decompress it first"), "{error}");
     assert_eq!(names(&temp.path().join("state/images")), [".lock"]);
 }
 
@@ -123,19 +128,6 @@ fn the_root_file_system_is_found() {
             "README, src",
         ),
         (Raw::default().dir("a/usr/").dir("b/usr/"), "several: a, b"),
-        (
-            Raw::default()
-                .file("oci-layout", b"{}")
-                .file("index.json", b"{}")
-                .dir("blobs/"),
-            "OCI",
-        ),
-        (
-            Raw::default()
-                .file("manifest.json", b"{}")
-                .file("repositories", b"{}"),
-            "docker export",
-        ),
         (Raw::default().file("metadata.yaml", b"x"), "metadata half"),
         // A link to a root file system is none.
         (Raw::default().symlink("root", "/"), "root"),

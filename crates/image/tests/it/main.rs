@@ -10,9 +10,11 @@ mod export;
 mod export_all;
 mod formats;
 mod hostile;
+mod layers;
 mod raw;
 mod remove;
 mod roundtrip;
+mod saved;
 mod store;
 mod tree;
 

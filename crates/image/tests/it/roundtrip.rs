@@ -13,12 +13,17 @@ use std::process::Command;
 
 /// Files of this host, and everything that a tar archive can hold besides.
 pub fn make_tree(root: &Path) {
-    for (from, to) in [
-        ("/usr/share/zoneinfo", "usr/share"),
-        ("/etc", ""),
-        ("/usr/bin/mount", "usr/bin"),
-        ("/usr/bin/tar", "usr/bin"),
-    ] {
+    make_tree_with(root, &[("/usr/share/zoneinfo", "usr/share"), ("/etc", "")]);
+}
+
+/// The same with few files.
+pub fn make_small_tree(root: &Path) {
+    make_tree_with(root, &[("/etc/default", "etc")]);
+}
+
+fn make_tree_with(root: &Path, copies: &[(&str, &str)]) {
+    let programs = [("/usr/bin/mount", "usr/bin"), ("/usr/bin/tar", "usr/bin")];
+    for (from, to) in copies.iter().copied().chain(programs) {
         let to = root.join(to);
         fs::create_dir_all(&to).unwrap();
         if Path::new(from).exists() {
