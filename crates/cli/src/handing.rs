@@ -5,6 +5,7 @@ mod set_up;
 
 pub(crate) use set_up::set_up;
 
+use crate::args::{Environment, UserNamespace};
 use crate::engines::Chosen;
 use crate::machines::{self, Start};
 use crate::{limits, output, sessions};
@@ -126,7 +127,7 @@ pub(crate) fn spec(
     let Payload::Init { needs, argv } = payload else {
         bail!("only whole machines run in other engines, not single commands");
     };
-    check(record, elsewhere)?;
+    check(record, environment, elsewhere)?;
     let overlay = machines::overlay(dirs, record, writes);
     if overlay == Overlay::Ephemeral && keeps_writes(record) {
         return Err(anyhow!(
@@ -243,17 +244,25 @@ pub(crate) fn spec(
 }
 
 /// Refuses what is said of the native runtime only.
-fn check(record: &MachineRecord, elsewhere: &Elsewhere) -> anyhow::Result<()> {
-    if record.policy == Policy::default() {
+pub(crate) fn check(
+    record: &MachineRecord,
+    environment: &Environment,
+    elsewhere: &Elsewhere,
+) -> anyhow::Result<()> {
+    let engine = elsewhere.engine.id();
+    let refused = if record.policy != Policy::default() {
+        anyhow!(
+            "what {} may do to its host is {engine}'s business: options on privileges, devices and system calls are of repot's own runtime",
+            record.name
+        )
+    } else if environment.userns != UserNamespace::Auto {
+        anyhow!("--userns: whether there is a user namespace is {engine}'s business")
+    } else {
         return Ok(());
-    }
-    Err(anyhow!(
-        "what {} may do to its host is {}'s business: options on privileges, devices and system calls are of repot's own runtime",
-        record.name,
-        elsewhere.engine.id()
-    ))
-    .hint("leave them out, or leave --on out")
-    .map_err(Into::into)
+    };
+    Err(refused)
+        .hint("leave it out, or leave --on out: the native runtime knows it")
+        .map_err(Into::into)
 }
 
 /// The signal that asks the init to power off, if one does.

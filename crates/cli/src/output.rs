@@ -8,7 +8,7 @@
 use crate::exit;
 use repot_model::Hinted;
 use serde::Serialize;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// Version of every `--json` output. docs/json.md describes them.
 pub(crate) const JSON_VERSION: u32 = 1;
@@ -36,10 +36,30 @@ pub(crate) fn ask(question: &str) {
     let _ = write!(out, "{question}").and_then(|()| out.flush());
 }
 
+/// Prints a text of several lines: for a terminal without what may drive it, for a program as it is.
+pub(crate) fn text(text: &str) {
+    match std::io::stdout().is_terminal() {
+        true => raw(harmless(text).as_bytes()),
+        false => raw(text.as_bytes()),
+    }
+}
+
 /// Prints a document as JSON.
 pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
-    line(serde_json::to_string_pretty(value)?);
+    line(escaped(&serde_json::to_string_pretty(value)?));
     Ok(())
+}
+
+/// JSON without control characters beyond ASCII's first 32, which serde_json leaves in its strings.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Prints an error with its causes and at most one hint; returns the exit code.
@@ -72,17 +92,20 @@ fn printable(cause: impl ToString) -> String {
     harmless(&cause.to_string().replace(['\n', '\r'], " "))
 }
 
-/// Texts may quote names from a tree: nothing in them may drive the terminal.
+/// Texts may quote names from a tree: nothing in them may drive the terminal. A carriage return counts only before the end of a
+/// line: alone it would write over what stands there.
 pub(crate) fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && !matches!(c, '\n' | '\r' | '\t') {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    let mut chars = text.chars().peekable();
+    let mut out = String::with_capacity(text.len());
+    while let Some(c) = chars.next() {
+        let is_good = match c {
+            '\n' | '\t' => true,
+            '\r' => chars.peek() == Some(&'\n'),
+            c => !c.is_control(),
+        };
+        out.push(if is_good { c } else { '\u{fffd}' });
+    }
+    out
 }
 
 fn own_failure(error: &anyhow::Error) -> u8 {
@@ -155,6 +178,19 @@ pub(crate) fn of_limit(used: impl std::fmt::Display, limit: Option<impl ToString
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_drives_the_terminal() {
+        assert_eq!(
+            harmless("a\tb\r\nc\rd\u{1b}[2J\u{9b}m"),
+            "a\tb\r\nc\u{fffd}d\u{fffd}[2J\u{fffd}m"
+        );
+        let text = serde_json::to_string("\u{7f}\u{9b}\u{1b}ä").unwrap();
+        let plain = escaped(&text);
+        assert_eq!(plain, r#""\u007f\u009b\u001bä""#);
+        let back: String = serde_json::from_str(&plain).unwrap();
+        assert_eq!(back, "\u{7f}\u{9b}\u{1b}ä");
+    }
 
     #[test]
     fn numbers_for_people() {

@@ -1,12 +1,12 @@
 //! A single command in a tree, run by an engine instead of by repot itself: `repot run --on`, `repot command` for engines that
 //! boot nothing.
 
-use crate::handing::Elsewhere;
+use crate::handing::{self, Elsewhere};
 use crate::machines::{self, Start};
 use crate::sessions;
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use repot_engines::Launch;
-use repot_model::{BootSpec, HintExt, Overlay, Policy};
+use repot_model::{BootSpec, Overlay};
 use repot_runtime::plan::{EngineRequest, Payload, plan_for_engine};
 use repot_runtime::registry;
 
@@ -28,14 +28,7 @@ pub(crate) fn spec(
     let Payload::Command { argv, terminal } = payload else {
         bail!("an init is booted, not run as a command");
     };
-    if record.policy != Policy::default() {
-        return Err(anyhow!(
-            "options on privileges, devices and system calls are of repot's own runtime, not of {}",
-            elsewhere.engine.id()
-        ))
-        .hint("leave them out, or leave --on out")
-        .map_err(Into::into);
-    }
+    handing::check(record, environment, elsewhere)?;
     let overlay = machines::overlay(dirs, record, writes);
     let mut env = vec![
         ("HOME".to_owned(), "/root".to_owned()),

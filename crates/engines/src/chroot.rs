@@ -20,9 +20,9 @@ pub(crate) struct Chroot;
 const NO_INIT: &str = "an init has to be PID 1, and in a chroot nothing is (`Running in chroot, ignoring request`); `repot boot` \
      without --on or --on nspawn boots it, and `repot run TREE --on chroot COMMAND` runs a command in the tree";
 
-/// What is mounted beneath the root directory `$1`, before the rest is run there. Nothing is created by following a link of the
+/// `$1` is the host name. What is mounted beneath the root directory `$2`, before the rest is run there. Nothing is created by following a link of the
 /// tree's: mkdir(1) makes the last component only, and mounts are seen here alone.
-const SCRIPT: &str = r#"cd "$1"; shift
+const SCRIPT: &str = r#"echo "$1" >/proc/sys/kernel/hostname; cd "$2"; shift 2
 for dir in proc sys dev run; do [ -d $dir ] || mkdir $dir; done
 mount -t proc -o nosuid,nodev,noexec proc proc
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
@@ -116,6 +116,7 @@ impl Engine for Chroot {
             "unshare".to_owned(),
             "--mount".into(),
             "--propagation=private".into(),
+            "--uts".into(),
             "--pid".into(),
             "--fork".into(),
             "--kill-child".into(),
@@ -138,7 +139,8 @@ impl Engine for Chroot {
         words.push(format!(
             "{SCRIPT}{resolver}env -i{env} chroot . \"$@\" || exit $?"
         ));
-        words.extend(["sh".to_owned(), at.display().to_string()]);
+        words.extend(["sh".into(), launch.hostname.clone()]);
+        words.push(at.display().to_string());
         words.extend(launch.argv.iter().cloned());
         Ok(HandOver {
             engine: EngineId(self.id().to_owned()),
@@ -192,11 +194,12 @@ mod tests {
             .unwrap();
         let argv = &plan.start.argv;
         assert_eq!(
-            argv[..9],
+            argv[..10],
             [
                 "unshare",
                 "--mount",
                 "--propagation=private",
+                "--uts",
                 "--pid",
                 "--fork",
                 "--kill-child",
@@ -205,16 +208,23 @@ mod tests {
                 "-ec"
             ]
         );
-        assert!(argv[9].starts_with("cd \"$1\"; shift\n"));
+        assert!(argv[10].contains("cd \"$2\"; shift 2\n"));
         assert!(
-            argv[9].ends_with("\nenv -i TERM=xterm chroot . \"$@\" || exit $?"),
+            argv[10].ends_with("\nenv -i TERM=xterm chroot . \"$@\" || exit $?"),
             "{}",
-            argv[9]
+            argv[10]
         );
-        assert!(!argv[9].contains("resolv.conf"));
+        assert!(!argv[10].contains("resolv.conf"));
         assert_eq!(
-            argv[10..],
-            ["sh", "/run/repot/web/root", "/bin/sh", "-c", "echo $0"]
+            argv[11..],
+            [
+                "sh",
+                "web.example",
+                "/run/repot/web/root",
+                "/bin/sh",
+                "-c",
+                "echo $0"
+            ]
         );
         let shared = Launch {
             network: Network::Host,
@@ -223,7 +233,7 @@ mod tests {
         };
         let plan = Chroot.run_command(&shared, &host, &found("2.38")).unwrap();
         assert!(!plan.start.argv.contains(&"--net".to_owned()));
-        let script = &plan.start.argv[8];
+        let script = &plan.start.argv[9];
         assert!(script.contains("/etc/resolv.conf"), "{script}");
         assert!(
             script.contains(r"env -i 'A=it'\''s $HOME' chroot"),

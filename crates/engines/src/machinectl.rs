@@ -8,7 +8,7 @@
 use crate::{Discovery, Engine, Host, Launch, Result, Usable, engine_name, nspawn::Nspawn, probe};
 use repot_model::{
     CgroupVersion, CommandLine, Delivery, EngineId, HandOver, HostFile, ImageFormat, LeaderProbe,
-    Network, Offers,
+    Limits, Network, Offers,
 };
 use std::fmt::Write;
 
@@ -77,15 +77,18 @@ impl Engine for Machinectl {
         let drop_ins = format!("/etc/systemd/system/{unit}.d");
         let drop_in = format!("{drop_ins}/repot.conf");
         let reload = CommandLine::new(["systemctl", "daemon-reload"]);
-        let start = CommandLine::new([
-            "systemd-nspawn".to_owned(),
-            "--quiet".into(),
+        let limits = limits(&launch.limits);
+        let start = [
+            "--quiet".to_owned(),
             format!("--machine={name}"),
             "--settings=override".into(),
             "--console=interactive".into(),
             format!("--hostname={}", launch.hostname),
             format!("--uuid={}", launch.uuid),
-        ]);
+        ]
+        .into_iter()
+        .chain(limits.iter().map(|limit| format!("--property={limit}")))
+        .fold(CommandLine::new(["systemd-nspawn"]), CommandLine::arg);
         Ok(HandOver {
             engine: EngineId(self.id().to_owned()),
             delivery: Delivery::Image {
@@ -102,8 +105,11 @@ impl Engine for Machinectl {
                 HostFile {
                     path: drop_in.clone().into(),
                     mode: 0o644,
-                    text: format!(
-                        "[Service]\nEnvironment=SYSTEMD_NSPAWN_UNIFIED_HIERARCHY={unified}\n"
+                    text: limits.iter().fold(
+                        format!(
+                            "[Service]\nEnvironment=SYSTEMD_NSPAWN_UNIFIED_HIERARCHY={unified}\n"
+                        ),
+                        |text, limit| text + limit + "\n",
                     ),
                 },
             ],
@@ -156,6 +162,24 @@ impl Engine for Machinectl {
         host.has_systemd
             .then(|| CommandLine::new(["sh", "-c", LISTING]))
     }
+}
+
+/// As properties of a unit (systemd.resource-control(5)): of the scope that it is registered with, or of the service.
+fn limits(limits: &Limits) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(bytes) = limits.memory_bytes {
+        lines.extend([format!("MemoryMax={bytes}"), "MemorySwapMax=0".to_owned()]);
+    }
+    if let Some(milli) = limits.cpus_milli {
+        lines.push(format!("CPUQuota={}%", (milli / 10).max(1)));
+    }
+    if let Some(pids) = limits.pids {
+        lines.push(format!("TasksMax={pids}"));
+    }
+    if let Some(weight) = limits.io_weight {
+        lines.push(format!("IOWeight={weight}"));
+    }
+    lines
 }
 
 /// The settings file (systemd.nspawn(5)). The unit's own options are `--boot`, `-U`, `--network-veth`.
@@ -238,6 +262,25 @@ mod tests {
         assert_eq!(
             plan.setup[1].to_string(),
             format!("machinectl import-tar /var/lib/repot/machines/web/machinectl.tar {name}")
+        );
+    }
+
+    #[test]
+    fn limits_hold_however_it_is_started() {
+        let plan = Machinectl
+            .hand_over(&launch(), &host(CgroupLayout::Unified), &found("252"))
+            .unwrap();
+        let start = plan.start.to_string();
+        assert!(
+            start.ends_with(
+                " --property=MemoryMax=67108864 --property=MemorySwapMax=0 --property=CPUQuota=150% --property=TasksMax=100"
+            ),
+            "{start}"
+        );
+        let unit = &plan.files[1].text;
+        assert!(
+            unit.ends_with("\nMemoryMax=67108864\nMemorySwapMax=0\nCPUQuota=150%\nTasksMax=100\n"),
+            "{unit}"
         );
     }
 

@@ -2,6 +2,7 @@
 
 use crate::{Discovery, Host, Usable};
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,9 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has ended: nothing else announces that to a process without a signal handler.
 const INTERVAL: Duration = Duration::from_millis(5);
-/// More than this nobody says of himself.
-const LIMIT: u64 = 1 << 20;
+/// So much of what it says is read at a time, and so much is kept.
+const PIECE: u64 = 64 * 1024;
+const LIMIT: usize = 1 << 20;
 
 /// What a program said, if it could be started and ended in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +33,12 @@ pub(crate) fn ask(argv: &[&str], env: &[(&str, &str)]) -> Option<Answer> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().ok()?;
-    // Read beside, so that a program that says much is not stuck.
-    let out = child.stdout.take().map(reader);
-    let err = child.stderr.take().map(reader);
+    let mut out = Said::by(child.stdout.take());
+    let mut err = Said::by(child.stderr.take());
     let deadline = Instant::now() + DEADLINE;
     let status = loop {
+        out.hear();
+        err.hear();
         match child.try_wait() {
             Ok(Some(status)) => break Some(status),
             Ok(None) if Instant::now() < deadline => std::thread::sleep(INTERVAL),
@@ -53,24 +56,41 @@ pub(crate) fn ask(argv: &[&str], env: &[(&str, &str)]) -> Option<Answer> {
             stderr: format!("{program} did not answer within {} s", DEADLINE.as_secs()),
         });
     };
-    let text = |reader: Option<std::thread::JoinHandle<String>>| {
-        reader
-            .and_then(|reader| reader.join().ok())
-            .unwrap_or_default()
-    };
+    // What it said is in the pipes; whoever else may have the other ends (a daemon that it started) is not waited for.
+    out.hear();
+    err.hear();
     Some(Answer {
         ok: status.success(),
-        stdout: text(out),
-        stderr: text(err),
+        stdout: out.text(),
+        stderr: err.text(),
     })
 }
 
-fn reader(pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.take(LIMIT).read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+/// What comes out of a pipe, never waited for.
+struct Said<R> {
+    pipe: Option<R>,
+    bytes: Vec<u8>,
+}
+
+impl<R: Read + AsFd> Said<R> {
+    fn by(pipe: Option<R>) -> Self {
+        let pipe = pipe.filter(|pipe| rustix::io::ioctl_fionbio(pipe, true).is_ok());
+        Self {
+            pipe,
+            bytes: Vec::new(),
+        }
+    }
+
+    fn hear(&mut self) {
+        if let Some(pipe) = &mut self.pipe {
+            let _ = pipe.take(PIECE).read_to_end(&mut self.bytes);
+            self.bytes.truncate(LIMIT);
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
 }
 
 /// A program that is found by asking for its version: `words` of the first line are searched for the first that begins with a
@@ -86,7 +106,10 @@ pub(crate) fn by_version(argv: &[&str], install: &str) -> Discovery {
         Some(answer) if !answer.ok => Discovery {
             version: None,
             state: Usable::No {
-                why: first_line(&answer.stderr).to_owned(),
+                why: match first_line(&answer.stderr) {
+                    "" => format!("`{}` fails and does not say why", argv.join(" ")),
+                    why => why.to_owned(),
+                },
                 hint: format!("`{}` shows more", argv.join(" ")),
             },
         },
@@ -152,7 +175,22 @@ mod tests {
     fn missing_programs_and_failures_are_told_apart() {
         let gone = by_version(&["/nowhere/engine", "--version"], "apt-get install engine");
         assert!(matches!(gone.state, Usable::Missing { .. }));
+        let mute = by_version(&["/bin/false"], "x");
+        assert!(matches!(mute.state, Usable::No { why, .. } if why.contains("/bin/false")));
         let bad = by_version(&["/bin/sh", "-c", "echo broken >&2; exit 3"], "x");
         assert!(matches!(bad.state, Usable::No { why, .. } if why == "broken"));
+    }
+
+    #[test]
+    fn what_a_program_leaves_running_is_not_waited_for() {
+        // Its standard output is the pipe for as long as it runs.
+        let answer = ask(&["/bin/sh", "-c", "sleep 60 & echo $!"], &[]).unwrap();
+        let pid = answer.stdout.trim().parse().ok();
+        let pid = pid.and_then(rustix::process::Pid::from_raw).unwrap();
+        let is_running = std::path::Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        assert!(answer.ok && is_running);
+        let much = ask(&["/bin/sh", "-c", "yes | head -n 200000"], &[]).unwrap();
+        assert_eq!(much.stdout.len(), 400_000);
     }
 }

@@ -217,7 +217,10 @@ fn preparation(
 
 /// As a shell script, so that it can be read, and mostly also run.
 fn show(plan: &HandOver, notes: &[Decision], prepare: &[(&str, CommandLine)]) {
-    let comment = |text: &str| output::line(format!("# {text}"));
+    let comment = |text: &str| output::line(commented("# ", text));
+    let for_later = |command: &CommandLine| {
+        output::line(commented("#   ", &command.to_string()));
+    };
     for note in notes {
         comment(&format!("{}: {}", note.what, note.why));
     }
@@ -247,20 +250,32 @@ fn show(plan: &HandOver, notes: &[Decision], prepare: &[(&str, CommandLine)]) {
     output::line(plan.start.to_string());
     for (what, command) in &plan.by_hand {
         comment(what);
-        output::line(format!("#   {command}"));
+        for_later(command);
     }
     if !plan.remove.is_empty() {
         comment("forget it");
     }
-    for command in &plan.remove {
-        output::line(format!("#   {command}"));
-    }
+    plan.remove.iter().for_each(for_later);
+}
+
+/// A text as a comment, which names from a tree with a line break in them do not end.
+fn commented(sign: &str, text: &str) -> String {
+    let lines: Vec<String> = text
+        .split(['\n', '\r'])
+        .map(|line| format!("{sign}{line}"))
+        .collect();
+    lines.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use repot_model::{EngineId, LeaderProbe};
+
+    #[test]
+    fn a_name_ends_no_comment() {
+        assert_eq!(commented("# ", "/a\ntouch b\rc"), "# /a\n# touch b\n# c");
+    }
 
     #[test]
     fn the_tree_stands_where_repot_would_mount_it() {

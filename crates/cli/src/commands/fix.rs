@@ -246,7 +246,7 @@ fn is_in_the_way(finding: &Finding) -> bool {
 
 fn show(args: &Fix, mended: &[&Finding], left: &[&Finding], changed: &[String], diff: &str) {
     if args.dry_run {
-        output::raw(output::harmless(diff).as_bytes());
+        output::text(diff);
     }
     let say = |text: String| match args.dry_run {
         // Standard output is the diff alone, for patch(1).

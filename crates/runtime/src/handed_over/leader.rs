@@ -182,6 +182,11 @@ impl ProbeCommand {
         self.child.id()
     }
 
+    /// Its answer is not wanted any more; to be called before it was reaped.
+    pub(crate) fn abandon(mut self) {
+        let _ = self.child.kill();
+    }
+
     /// What it has answered; to be called when it has ended and was reaped.
     pub(crate) fn answer(self) -> Option<i32> {
         let mut text = String::new();

@@ -58,6 +58,15 @@ pub(super) struct Seeking {
     asked: Option<ProbeCommand>,
 }
 
+impl Drop for Seeking {
+    fn drop(&mut self) {
+        // It may be waiting for a daemon that does not answer.
+        if let Some(asked) = self.asked.take() {
+            asked.abandon();
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Running {
     leader: Leader,
