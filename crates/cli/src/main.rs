@@ -42,6 +42,8 @@ pub(crate) mod exit {
 fn main() -> ExitCode {
     // Layers and state have the modes that they are given, whatever the user's umask.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Whoever has started this may have blocked them: a supervisor, `repot try`.
+    repot_runtime::hear_signals();
     // Started anew by way of /proc/self/exe, it would be called "exe".
     let _ = rustix::thread::set_name(c"repot");
     if let Some(code) = commands::internal::dispatch(std::env::args_os()) {

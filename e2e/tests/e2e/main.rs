@@ -25,4 +25,5 @@ mod sandbox;
 mod session;
 mod sources;
 mod stopping;
+mod trial;
 mod verbs;

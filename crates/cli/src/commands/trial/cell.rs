@@ -5,14 +5,71 @@ use crate::password;
 use crate::sources::Tree;
 use anyhow::Context;
 use repot_model::MachineName;
-use repot_runtime::{Dialogue, Dirs, Heard, registry};
-use std::process::{Command, Output, Stdio};
+use repot_runtime::{Dialogue, Dirs, Heard, Interrupts, die_of, registry};
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long a login may take once the prompt is there: PAM modules wait for services that do not come, up to 25 s each.
 const LOGIN: Duration = Duration::from_secs(90);
 /// How long the console may take to say something after a key.
 const ECHO: Duration = Duration::from_secs(20);
+
+/// What goes on just now, for whoever has to end it.
+#[derive(Debug, Default)]
+struct Now {
+    machine: Option<MachineName>,
+    /// The command that is waited for.
+    child: Option<i32>,
+}
+
+/// Ends the trial that goes on when the user interrupts: else its machine would run on.
+#[derive(Debug, Clone)]
+pub(super) struct Guard(Arc<Mutex<Now>>);
+
+impl Guard {
+    /// From now on, signals that end this command remove the machine first.
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let interrupts = Interrupts::catch()?;
+        let guard = Self(Arc::default());
+        let other = guard.clone();
+        std::thread::spawn(move || {
+            let signal = interrupts.wait();
+            // Held until this process has ended, so that nothing more is started.
+            let now = other.now();
+            if let Some(child) = now.child.and_then(Pid::from_raw) {
+                let _ = kill_process(child, Signal::TERM);
+            }
+            if let Some(machine) = &now.machine {
+                let _ = repot(&["rm", "--force", machine.as_str()]).and_then(output);
+            }
+            die_of(signal);
+        });
+        Ok(guard)
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts repot itself, as a user would.
+fn repot(args: &[&str]) -> anyhow::Result<Child> {
+    Command::new("/proc/self/exe")
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting repot itself")
+}
+
+fn output(child: Child) -> anyhow::Result<Output> {
+    child
+        .wait_with_output()
+        .context("waiting for repot's own command")
+}
 
 /// A machine made for one trial; whatever happens, it is removed.
 #[derive(Debug)]
@@ -22,11 +79,13 @@ pub(super) struct Cell<'a> {
     engine: String,
     name: MachineName,
     timeout: Duration,
+    guard: &'a Guard,
 }
 
 impl Drop for Cell<'_> {
     fn drop(&mut self) {
         let _ = self.repot(&["rm", "--force", self.name.as_str()]);
+        self.guard.now().machine = None;
     }
 }
 
@@ -36,13 +95,17 @@ impl<'a> Cell<'a> {
         tree: &'a Tree,
         engine: &str,
         timeout: Duration,
+        guard: &'a Guard,
     ) -> anyhow::Result<Self> {
         let name = format!("try-{engine}-{}", std::process::id());
+        let name = MachineName::new(&name)?;
+        guard.now().machine = Some(name.clone());
         Ok(Self {
+            guard,
             dirs,
             tree,
             engine: engine.to_owned(),
-            name: MachineName::new(&name)?,
+            name,
             timeout,
         })
     }
@@ -196,15 +259,17 @@ impl<'a> Cell<'a> {
         )))
     }
 
-    /// Runs repot itself, as a user would.
+    /// Runs repot itself to its end.
     fn repot(&self, args: &[&str]) -> anyhow::Result<Output> {
-        Command::new("/proc/self/exe")
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .output()
-            .context("starting repot itself")
+        let child = {
+            let mut now = self.guard.now();
+            let child = repot(args)?;
+            now.child = i32::try_from(child.id()).ok();
+            child
+        };
+        let output = output(child);
+        self.guard.now().child = None;
+        output
     }
 }
 

@@ -11,10 +11,10 @@ use crate::engines::Chosen;
 use crate::machines::{self, Purpose};
 use crate::mending::Mending;
 use crate::{exit, output, sources};
-use anyhow::{Context, bail};
-use cell::Cell;
+use anyhow::{Context, anyhow};
+use cell::{Cell, Guard};
 use repot_engines::{Host, Usable, native_offers};
-use repot_model::{Facts, Finding};
+use repot_model::{Facts, Finding, HintExt};
 use repot_runtime::{Dirs, registry};
 use serde::Serialize;
 use std::time::Duration;
@@ -47,7 +47,15 @@ impl Outcome {
     }
 }
 
-/// One row of the table, and of `--json`.
+/// `repot try --json`.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    version: u32,
+    source: &'a str,
+    engines: &'a [Row],
+}
+
+/// One row of the table.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     engine: String,
@@ -91,12 +99,15 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
     let looked = mending.look_again(&root, &facts);
     let shown = looked.as_ref().map_or(&facts, |looked| &looked.facts);
     if shown.init.is_none() {
-        bail!(
-            "{} in {} has no init that could be booted; `repot doctor` tells more",
+        return Err(anyhow!(
+            "{} in {} has no init that could be booted",
             facts.distribution.name,
             tree.source
-        );
+        ))
+        .hint(format!("`repot doctor {}` tells more", tree.source))
+        .map_err(Into::into);
     }
+    let guard = Guard::new()?;
     let chosen = match args.on.as_slice() {
         [] => Chosen::all(),
         names => names
@@ -137,7 +148,8 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
                     Some("no init can be booted there (`repot explain init-process`)".into());
             }
             Usable::Yes => {
-                let cell = Cell::new(&dirs, &tree, &row.engine, Duration::from_secs(args.timeout))?;
+                let timeout = Duration::from_secs(args.timeout);
+                let cell = Cell::new(&dirs, &tree, &row.engine, timeout, &guard)?;
                 if args.before && matches!(chosen, Chosen::Other(_)) {
                     progress(args, &row.engine, "by itself");
                     row.before = cell.before()?;
@@ -150,6 +162,16 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
         }
         rows.push(row);
     }
+    // First, in case that the page cannot be written.
+    if args.json {
+        output::json(&Document {
+            version: output::JSON_VERSION,
+            source: &tree.source,
+            engines: &rows,
+        })?;
+    } else {
+        show(shown, &rows, args.before);
+    }
     if let Some(path) = &args.html {
         let page = html::page(&tree.source, shown, &rows);
         let partial = path.with_extension("partial");
@@ -157,16 +179,21 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
             .and_then(|()| std::fs::rename(&partial, path))
             .with_context(|| format!("writing {}", path.display()))?;
     }
-    if args.json {
-        output::json(&rows)?;
+    Ok(if is_good(&rows, !args.on.is_empty()) {
+        0
     } else {
-        show(shown, &rows, args.before);
-    }
-    let all_in = rows
+        exit::FINDINGS
+    })
+}
+
+/// Whether root got in and each stop was clean, wherever it could be tried: somewhere at least, and wherever the user has named.
+fn is_good(rows: &[Row], are_named: bool) -> bool {
+    let mut tried = rows
         .iter()
-        .filter(|row| row.result != Outcome::Unavailable)
-        .all(|row| row.result == Outcome::Login && row.stop_clean == Some(true));
-    Ok(if all_in { 0 } else { exit::FINDINGS })
+        .filter(|row| are_named || row.result != Outcome::Unavailable)
+        .peekable();
+    tried.peek().is_some()
+        && tried.all(|row| row.result == Outcome::Login && row.stop_clean == Some(true))
 }
 
 /// A line per engine while it goes on, for whoever watches.
@@ -223,5 +250,31 @@ pub(crate) fn stop(clean: Option<bool>) -> &'static str {
         Some(true) => "clean",
         Some(false) => "killed",
         None => "-",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_tried_is_nothing_good() {
+        let row = |result| Row {
+            engine: "x".into(),
+            version: None,
+            result,
+            seconds_to_prompt: None,
+            stop_clean: Some(true),
+            edits: Vec::new(),
+            findings: Vec::new(),
+            note: None,
+            before: None,
+        };
+        let rows = |results: &[Outcome]| results.iter().map(|it| row(*it)).collect::<Vec<_>>();
+        let (login, away) = (Outcome::Login, Outcome::Unavailable);
+        assert!(is_good(&rows(&[login, away]), false));
+        assert!(!is_good(&rows(&[login, away]), true));
+        assert!(!is_good(&rows(&[away]), false));
+        assert!(!is_good(&rows(&[login, Outcome::Prompt]), false));
     }
 }
