@@ -19,7 +19,7 @@ const OWN_DEPTH: usize = 3;
 
 /// Kernel settings that change by themselves, or that container engines change for their bridges, as prefixes below
 /// `/proc/sys`. Those of single network devices come and go with the devices, which are listed on their own.
-const RESTLESS: [&str; 21] = [
+const RESTLESS: [&str; 23] = [
     "dev/cdrom",
     "fs/aio-nr",
     "fs/binfmt_misc",
@@ -27,6 +27,9 @@ const RESTLESS: [&str; 21] = [
     "fs/file-nr",
     "fs/inode-",
     "fs/quota",
+    // What the kernel counts and warns of when a disk keeps somebody waiting for long.
+    "kernel/hung_task_detect_count",
+    "kernel/hung_task_warnings",
     "kernel/ns_last_pid",
     "kernel/perf_event_max_sample_rate",
     "kernel/perf_cpu_time_max_percent",
