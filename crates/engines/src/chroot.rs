@@ -10,7 +10,7 @@
 use crate::{CgroupLayout, Discovery, Engine, Error, Host, Launch, Result, probe};
 use repot_model::{
     CgroupVersion, CommandLine, Delivery, EngineId, HandOver, LeaderProbe, Network,
-    OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer,
+    OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
 };
 
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Engine for Chroot {
             raises_limits: host.has_capability_named("SYS_RESOURCE"),
             sets_loginuid: host.has_capability_named("AUDIT_CONTROL"),
             has_keyring: true,
-            sys_is_read_only: true,
+            sys: Sys::ReadOnly,
             may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::SharedNetwork,

@@ -13,7 +13,7 @@ use crate::probe::{Answer, ask, first_line};
 use crate::{CgroupLayout, Discovery, Error, Host, Launch, Result, Usable};
 use repot_model::{
     CgroupVersion, CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, ImageFormat,
-    LeaderProbe, Network, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer,
+    LeaderProbe, Network, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
 };
 use serde_json::Value;
 
@@ -183,7 +183,7 @@ impl Flavour {
             // In a user namespace pam_loginuid ignores the failure (pam_loginuid.c, `set_loginuid`).
             sets_loginuid: true,
             has_keyring: true,
-            sys_is_read_only: false,
+            sys: Sys::ReadOnlyByRepot,
             may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::Machine,
@@ -399,6 +399,7 @@ mod tests {
 lxc.uts.name = web.example
 lxc.tty.dir =
 lxc.tty.max = 8
+lxc.mount.auto = sys:mixed
 lxc.signal.halt = SIGRTMIN+4
 lxc.mount.entry = cgroup2 sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 0 0
 lxc.mount.entry = tmpfs run tmpfs rw,nosuid,nodev,mode=755,create=dir 0 0

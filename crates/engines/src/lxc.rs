@@ -9,7 +9,7 @@ use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, probe};
 use config::Config;
 use repot_model::{
     CgroupVersion, CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, HostFile,
-    LeaderProbe, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer,
+    LeaderProbe, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
 };
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Engine for Lxc {
             raises_limits: host.has_capability_named("SYS_RESOURCE"),
             sets_loginuid: host.has_capability_named("AUDIT_CONTROL"),
             has_keyring: true,
-            sys_is_read_only: true,
+            sys: Sys::ReadOnly,
             may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::Machine,

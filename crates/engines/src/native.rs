@@ -2,7 +2,7 @@
 
 use crate::Host;
 use repot_model::{
-    CgroupVersion, EngineId, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer,
+    CgroupVersion, EngineId, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
 };
 
 /// Capabilities that the runtime leaves to a machine in a user namespace of its own. The list with its reasons is
@@ -53,7 +53,7 @@ pub fn native_offers(_host: &Host, shares_network: bool) -> Offers {
         // In a user namespace pam_loginuid ignores the failure (pam_loginuid.c, `set_loginuid`).
         sets_loginuid: true,
         has_keyring: true,
-        sys_is_read_only: true,
+        sys: Sys::ReadOnly,
         may_mount: true,
         interfaces: Vec::new(),
         resolver: if shares_network {

@@ -6,7 +6,7 @@
 use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, Usable, probe};
 use repot_model::{
     CgroupVersion, CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, LeaderProbe,
-    Network, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer,
+    Network, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
 };
 use std::path::PathBuf;
 
@@ -120,7 +120,7 @@ impl Engine for Nspawn {
             sets_loginuid: host.has_capability_named("AUDIT_CONTROL"),
             // Its filter answers ENOSYS to keyctl(2) and add_key(2) (nspawn-seccomp.c).
             has_keyring: true,
-            sys_is_read_only: true,
+            sys: Sys::ReadOnly,
             may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::Machine,

@@ -5,7 +5,7 @@
 use crate::{CgroupLayout, Error, Host, Launch, Result};
 use repot_model::{
     BindMount, CgroupVersion, CommandLine, EngineId, Network, OfferedTerminal, Offers,
-    ProgramOffer, Resolver, StopOffer, TmpfsMount,
+    ProgramOffer, Resolver, StopOffer, Sys, TmpfsMount,
 };
 
 /// Why a user without privileges cannot have a machine there.
@@ -254,7 +254,7 @@ pub(crate) fn offers(engine: &str, host: &Host, container: Option<&str>) -> Offe
         sets_loginuid: true,
         // Their filters answer EPERM to keyctl(2) and add_key(2).
         has_keyring: false,
-        sys_is_read_only: true,
+        sys: Sys::ReadOnly,
         may_mount: true,
         interfaces: Vec::new(),
         resolver: Resolver::Engine,

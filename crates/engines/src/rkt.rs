@@ -6,7 +6,7 @@
 use crate::{Discovery, Engine, Error, Host, Launch, Result, Usable, probe};
 use repot_model::{
     CgroupVersion, EngineId, HandOver, OfferedTerminal, Offers, ProgramOffer, Resolver, Signal,
-    StopOffer,
+    StopOffer, Sys,
 };
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Engine for Rkt {
             raises_limits: false,
             sets_loginuid: false,
             has_keyring: true,
-            sys_is_read_only: true,
+            sys: Sys::ReadOnly,
             may_mount: false,
             interfaces: vec!["eth0".into()],
             resolver: Resolver::Engine,

@@ -8,7 +8,7 @@
 use crate::{Discovery, Engine, Error, Host, Launch, Result, Usable};
 use repot_model::{
     CgroupVersion, Demand, Demanded, EngineId, HandOver, OfferedTerminal, Offers, ProgramOffer,
-    Resolver, StopOffer,
+    Resolver, StopOffer, Sys,
 };
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Engine for Wsl {
             raises_limits: true,
             sets_loginuid: true,
             has_keyring: true,
-            sys_is_read_only: false,
+            sys: Sys::Writable,
             may_mount: true,
             interfaces: vec!["eth0".into()],
             resolver: Resolver::Engine,

@@ -65,8 +65,8 @@ pub struct Offers {
     pub sets_loginuid: bool,
     /// Whether session keyrings can be made (keyrings(7)); ENOSYS counts as yes, since pam_keyinit(8) ignores it.
     pub has_keyring: bool,
-    /// Whether `/sys` is read-only, which tells systemd's udev, networkd and logind that devices are not theirs.
-    pub sys_is_read_only: bool,
+    /// How `/sys` is mounted.
+    pub sys: Sys,
     /// Whether file systems can be mounted inside, as systemd's sandboxed units do.
     pub may_mount: bool,
     /// The network devices beside `lo`: `host0`, `eth0`.
@@ -109,11 +109,43 @@ impl Offers {
             raises_limits: true,
             sets_loginuid: true,
             has_keyring: true,
-            sys_is_read_only: true,
+            sys: Sys::ReadOnly,
             may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::Machine,
             unprivileged: true,
+        }
+    }
+}
+
+/// How an engine mounts `/sys`. Read-only, it tells systemd's udev, networkd and logind that devices are not theirs, and from
+/// version 258 on systemd itself that the kernel's console is not its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sys {
+    /// Read-only, whoever starts the machine.
+    ReadOnly,
+    /// Read-only by a setting that repot makes.
+    ReadOnlyByRepot,
+    /// Writable.
+    Writable,
+}
+
+impl Sys {
+    /// Whether it is for a machine that repot starts.
+    pub fn is_read_only(self) -> bool {
+        match self {
+            Self::ReadOnly | Self::ReadOnlyByRepot => true,
+            Self::Writable => false,
+        }
+    }
+
+    /// The same where somebody else starts the machine: of a tree that is exported, or mended for good.
+    #[must_use]
+    pub fn without_repot(self) -> Self {
+        match self {
+            Self::ReadOnly => Self::ReadOnly,
+            Self::ReadOnlyByRepot | Self::Writable => Self::Writable,
         }
     }
 }
@@ -353,4 +385,16 @@ pub enum LeaderProbe {
         /// The program.
         command: CommandLine,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_repot_sets_is_not_there_without_it() {
+        assert!(Sys::ReadOnlyByRepot.is_read_only());
+        assert!(!Sys::ReadOnlyByRepot.without_repot().is_read_only());
+        assert!(Sys::ReadOnly.without_repot().is_read_only());
+    }
 }

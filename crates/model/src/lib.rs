@@ -23,7 +23,7 @@ mod state;
 pub use arch::{Arch, Libc};
 pub use engine::{
     CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, HostFile, ImageFormat,
-    LeaderProbe, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, shell_word,
+    LeaderProbe, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys, shell_word,
 };
 pub use facts::{
     Account, Distribution, ElfFacts, Evidence, Facts, Getty, GettyKind, InitFacts, LoginFacts,

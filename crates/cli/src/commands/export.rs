@@ -187,6 +187,7 @@ fn offers(engine: &str) -> anyhow::Result<Offers> {
     let offers = Chosen::named(engine)?.offers(&Host::typical(), &found, false);
     Ok(Offers {
         serves_silent_console: false,
+        sys: offers.sys.without_repot(),
         ..offers
     })
 }

@@ -71,6 +71,8 @@ pub(crate) fn run(args: &Fix) -> anyhow::Result<u8> {
     let host = Host::look();
     let chosen = Chosen::named(&args.engine)?;
     let found = chosen.discover(&host);
+    let mut offers = chosen.offers(&host, &found, false);
+    offers.sys = offers.sys.without_repot();
     let wishes = wishes(&args.wishes)?;
     let secret = wishes.root_password_hash.clone();
     let ids = |names: &[String]| names.iter().cloned().map(RuleId).collect();
@@ -78,7 +80,7 @@ pub(crate) fn run(args: &Fix) -> anyhow::Result<u8> {
         wishes,
         only: ids(&args.only),
         except: ids(&args.except),
-        ..Mending::new(chosen.offers(&host, &found, false))
+        ..Mending::new(offers)
     };
     let (root, facts) = machines::inspect(&base, Purpose::Boot)?;
     let looked = mending.look_again(&root, &facts);

@@ -98,7 +98,7 @@ impl Rule for ContainerServices {
             let is_missing = match trouble.gap {
                 Gap::Host => true,
                 Gap::Network => waits_for_network(case)?,
-                Gap::ReadOnlySys => !case.offers.sys_is_read_only,
+                Gap::ReadOnlySys => !case.offers.sys.is_read_only(),
             };
             if !is_missing {
                 continue;
@@ -302,7 +302,7 @@ mod tests {
             );
         assert!(diagnose_for(&tree, &bare_offers(), RULE).is_empty());
         let mut writable = bare_offers();
-        writable.sys_is_read_only = false;
+        writable.sys = repot_model::Sys::Writable;
         mended(&tree, &writable, RULE);
     }
 }

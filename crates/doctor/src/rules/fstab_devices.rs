@@ -125,7 +125,7 @@ fn effect(case: &Case<'_>, init: &InitFacts, entry: &Entry, checks: bool) -> Eff
     let is_root = entry.place == "/";
     let is_swap = entry.kind == "swap";
     if matches!(init.id.0.as_str(), "systemd" | "nixos") {
-        return match (case.offers.sys_is_read_only, is_root) {
+        return match (case.offers.sys.is_read_only(), is_root) {
             // Its own device is not waited for, but / is mounted again with its options.
             (true, true) => Effect::FailedUnit,
             (true, false) => Effect::None,
@@ -202,7 +202,7 @@ mod tests {
             (Severity::Cosmetic, 1)
         );
         let mut writable = bare_offers();
-        writable.sys_is_read_only = false;
+        writable.sys = repot_model::Sys::Writable;
         let found = mended(&tree, &writable, RULE);
         assert_eq!(
             (found[0].severity, found[0].evidence.len()),

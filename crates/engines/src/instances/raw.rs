@@ -17,6 +17,9 @@ pub(super) fn lines(launch: &Launch, host: &Host) -> std::result::Result<String,
         // An empty directory makes them /dev/tty1 and so on, which securetty(5) lists; not /dev/lxc/tty1.
         "lxc.tty.dir =".to_owned(),
         format!("lxc.tty.max = {}", terminals(&launch.terminals)),
+        // One that can be written to is taken for that of a machine of its own: from 258 on, systemd looks there which device the
+        // kernel's console is, and its console-getty then wants the host's (systemd `resolve_dev_console`; M).
+        "lxc.mount.auto = sys:mixed".to_owned(),
     ];
     if let Some(signal) = launch.power_off {
         lines.push(format!("lxc.signal.halt = {signal}"));

@@ -208,7 +208,7 @@ mod tests {
             raises_limits: true,
             sets_loginuid: true,
             has_keyring: true,
-            sys_is_read_only: true,
+            sys: repot_model::Sys::ReadOnly,
             may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::Machine,

@@ -104,6 +104,13 @@ pub fn cell_of(sandbox: &Sandbox, case: &Case, engine: &str, source: &str) -> Re
         "`repot login` ended with {status}"
     );
 
+    if case.systemd {
+        // Not repot's in its place.
+        let command = ["systemctl", "is-active", "console-getty.service"];
+        let state = sandbox.exec(&name, &command);
+        state.context("asking for the console's own getty")?;
+    }
+
     let done = sandbox.repot(&["exec", &name, "/bin/sh", "-c", "echo out; exit 7"])?;
     ensure!(
         (done.code, done.out()) == (7, "out\n".into()),
