@@ -18,6 +18,7 @@ mod instances;
 mod lxc;
 mod lxd;
 mod machinectl;
+mod names;
 mod native;
 mod nspawn;
 mod oci;
@@ -220,10 +221,9 @@ impl Launch {
     }
 }
 
-/// What a machine, and an image of it, are called in engines whose names are shared with others: lower case, as names of
-/// images have to be, though names of machines need not.
+/// What a machine, and an image of it, are called in engines whose names are shared with others.
 pub fn engine_name(name: &MachineName) -> String {
-    format!("repot-{}", name.as_str().to_lowercase())
+    names::image_name(&format!("repot-{name}"))
 }
 
 /// Result of everything here.
@@ -319,7 +319,15 @@ mod tests {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let stem = name.trim_end_matches(".rs").replace('_', "-");
             // Shared parts, and the runtime that needs no handing over.
-            let shared = ["lib", "host", "instances", "native", "oci", "probe"];
+            let shared = [
+                "lib",
+                "host",
+                "instances",
+                "names",
+                "native",
+                "oci",
+                "probe",
+            ];
             if !shared.contains(&stem.as_str()) {
                 assert!(ids.contains(&stem.as_str()), "{stem} is in no list");
             }

@@ -5,7 +5,9 @@
 //! machinectl(1), systemd.nspawn(5), `units/systemd-nspawn@.service.in` of systemd 252; what is marked M was measured in a booted
 //! Debian 12.
 
-use crate::{Discovery, Engine, Host, Launch, Result, Usable, engine_name, nspawn::Nspawn, probe};
+use crate::{
+    Discovery, Engine, Host, Launch, Result, Usable, engine_name, names, nspawn::Nspawn, probe,
+};
 use repot_model::{
     CgroupVersion, CommandLine, Delivery, EngineId, HandOver, HostFile, ImageFormat, LeaderProbe,
     Limits, Network, Offers,
@@ -83,7 +85,7 @@ impl Engine for Machinectl {
             format!("--machine={name}"),
             "--settings=override".into(),
             "--console=interactive".into(),
-            format!("--hostname={}", launch.hostname),
+            format!("--hostname={}", names::host_name(&launch.hostname)),
             format!("--uuid={}", launch.uuid),
         ]
         .into_iter()

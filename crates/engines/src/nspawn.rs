@@ -3,7 +3,7 @@
 //! # Source
 //! systemd-nspawn(1); `src/nspawn/nspawn.c` of systemd 252 to 257; figures marked M in the project's knowledge base.
 
-use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, Usable, probe};
+use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, Usable, names, probe};
 use repot_model::{
     CgroupVersion, CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, LeaderProbe,
     Network, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
@@ -138,7 +138,10 @@ impl Engine for Nspawn {
         // With --keep-unit it leaves the restart to its caller (nspawn.c, EXIT_FORCE_RESTART).
         plan.reboot_status = Some(133);
         if launch.power_off.is_some() {
-            let pattern = format!("systemd-nspawn .*--machine={} ", launch.name);
+            let pattern = format!(
+                "systemd-nspawn .*--machine={} ",
+                names::host_name(launch.name.as_str())
+            );
             plan.by_hand.push((
                 "stop; ^] pressed three times within a second kills instead".to_owned(),
                 CommandLine::new(["pkill", "-TERM", "-f", "--", pattern.as_str()]),
@@ -183,8 +186,8 @@ fn words(launch: &Launch) -> CommandLine {
         "systemd-nspawn".to_owned(),
         "--quiet".into(),
         format!("--directory={}", place(launch).display()),
-        format!("--machine={}", launch.name),
-        format!("--hostname={}", launch.hostname),
+        format!("--machine={}", names::host_name(launch.name.as_str())),
+        format!("--hostname={}", names::host_name(&launch.hostname)),
         format!("--uuid={}", launch.uuid),
         // A file of settings of a machine that has the same name is not meant.
         "--settings=no".into(),

@@ -14,6 +14,7 @@ use repot_model::{
 use repot_runtime::plan::Payload;
 use repot_runtime::registry::MachineLock;
 use repot_runtime::{Connection, Dirs, SessionEnd, Waited, attach, registry, start};
+use std::path::Path;
 use std::time::Duration;
 
 pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
@@ -213,9 +214,14 @@ fn no_init(facts: &Facts, source: &str) -> anyhow::Error {
     for rejected in &facts.rejected_inits {
         text.push_str(&format!("; {}: {}", rejected.path, rejected.seen));
     }
-    let hint = format!(
-        "`repot run {source}` opens a shell in it; to boot it, install an init there (in Debian: apt-get install systemd-sysv), or name one with --init"
-    );
+    let below = Path::new(source).join("rootfs");
+    let hint = if below.is_dir() && facts.rejected_inits.is_empty() {
+        format!("there is {} in it: that may be the tree", below.display())
+    } else {
+        format!(
+            "`repot run {source}` opens a shell in it; to boot it, install an init there (in Debian: apt-get install systemd-sysv), or name one with --init"
+        )
+    };
     Hinted {
         hint,
         source: anyhow!(text).into(),

@@ -75,9 +75,9 @@ fn show(items: &[Item]) {
             Grade::Limited => "limited",
             Grade::Missing => "missing",
         };
-        output::line(format!("    {sign}  {:<24} {}", item.what, item.found));
+        output::line(format!("    {sign}  {:<29} {}", item.what, item.found));
         if let Some(hint) = &item.hint {
-            output::line(format!("             {:<24} to do: {hint}", ""));
+            output::line(format!("             {:<29} to do: {hint}", ""));
         }
     }
 }
