@@ -109,7 +109,7 @@ pub(crate) fn without(calls: &str, program: &[&str]) -> Result<()> {
     Err(Command::new(name).args(args).exec()).with_context(|| format!("executing {name}"))
 }
 
-/// `cargo xtask old-kernels [--short] [--set CALLS]... [TEST...]`: all tests that have something to look at, or those whose names hold one of the texts.
+/// `cargo xtask old-kernels [--short] [--set CALLS|all]... [TEST...]`: all tests that have something to look at, or those whose names hold one of the texts.
 ///
 /// # Errors
 /// A test has failed, or cargo cannot be started.
@@ -119,7 +119,12 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     while let Some(arg) = args.next() {
         match *arg {
             "--short" => tests.extend(SHORT),
-            "--set" => sets.push(*args.next().context("reading the calls after --set")?),
+            "--set" => sets.push(
+                match *args.next().context("reading the calls after --set")? {
+                    "all" => ALL,
+                    calls => calls,
+                },
+            ),
             test => tests.push(test),
         }
     }

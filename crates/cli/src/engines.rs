@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use clap::builder::PossibleValuesParser;
 use repot_engines::{Discovery, ENGINES, Engine, Host, Usable, engine, native_offers};
-use repot_model::{EngineId, HintExt, Offers};
+use repot_model::{CgroupVersion, EngineId, HintExt, Offers};
 
 /// A container system that a machine can run in.
 #[derive(Debug, Clone, Copy)]
@@ -86,8 +86,17 @@ impl Chosen {
     /// What it gives to a machine here.
     pub(crate) fn offers(self, host: &Host, found: &Discovery, shares_network: bool) -> Offers {
         match self {
-            Self::Native => native_offers(host, shares_network),
+            Self::Native => native(host, shares_network),
             Self::Other(engine) => engine.offers(host, found),
         }
     }
+}
+
+/// What the native runtime gives on a host. Root may make cgroups of both kinds; others where some were delegated to them.
+pub(crate) fn native(host: &Host, shares_network: bool) -> Offers {
+    let mut cgroups = vec![CgroupVersion::V2, CgroupVersion::V1Systemd];
+    if !host.is_root {
+        cgroups.retain(|version| repot_runtime::may_make_cgroups(*version));
+    }
+    native_offers(cgroups, shares_network)
 }

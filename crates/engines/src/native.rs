@@ -1,6 +1,5 @@
 //! repot's own runtime: what it gives. It needs no handing over.
 
-use crate::Host;
 use repot_model::{
     CgroupVersion, EngineId, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
 };
@@ -24,8 +23,9 @@ const CAPABILITIES: &[&str] = &[
     "SYS_TTY_CONFIG",
 ];
 
-/// What the native runtime gives (ARCHITECTURE.md, "Terminals", "cgroups", "Policy").
-pub fn native_offers(_host: &Host, shares_network: bool) -> Offers {
+/// What the native runtime gives (ARCHITECTURE.md, "Terminals", "cgroups", "Policy"). `cgroups`: layouts in which the caller may
+/// make a cgroup for a machine.
+pub fn native_offers(cgroups: Vec<CgroupVersion>, shares_network: bool) -> Offers {
     Offers {
         engine: EngineId::native(),
         console: OfferedTerminal {
@@ -40,7 +40,7 @@ pub fn native_offers(_host: &Host, shares_network: bool) -> Offers {
         program: ProgramOffer::Any,
         container: None,
         takes_env: true,
-        cgroups: vec![CgroupVersion::V2, CgroupVersion::V1Systemd],
+        cgroups,
         capabilities: CAPABILITIES.iter().map(|name| (*name).to_owned()).collect(),
         stop: StopOffer::Asks,
         mounts: ["/proc", "/sys", "/dev", "/dev/shm", "/run"]

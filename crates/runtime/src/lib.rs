@@ -42,7 +42,8 @@ mod supervisor;
 mod terminal;
 
 pub use cgroup::{
-    Usage, check_limits, default_limits, delegation_hint, disk_usage, out_of_memory, usage,
+    Usage, check_limits, default_limits, delegation_hint, disk_usage, may_make_cgroups,
+    out_of_memory, usage,
 };
 pub use dialogue::{Dialogue, Heard};
 pub use dirs::Dirs;

@@ -138,8 +138,8 @@ fn fill(options: &Options, program: &Path, dir: &Path, id: &str) -> Result<Table
             .env("REPOT_RUN_DIR", dir.join("run"));
         let done = process::run(&mut command, b"", LIMIT)?;
         ensure!(done.code <= 1, "{}: {done}", recipe.name);
-        let mut cells =
-            cells_in(&done).with_context(|| format!("reading what was said of {}", recipe.name))?;
+        let mut cells = serde_json::from_str::<Vec<Value>>(&done.out())
+            .with_context(|| format!("reading what was said of {}", recipe.name))?;
         cells.extend(guest.cells(&Tree::named(recipe.name)?)?);
         eprintln!("{}: {}", recipe.name, summary(&cells));
         table.push((recipe.name.to_owned(), cells));
@@ -151,15 +151,6 @@ fn fill(options: &Options, program: &Path, dir: &Path, id: &str) -> Result<Table
         daemon.end()?;
     }
     Ok(table)
-}
-
-/// The rows of `repot try --json`.
-fn cells_in(done: &process::Done) -> Result<Vec<Value>> {
-    let mut document: Value = serde_json::from_str(&done.out())?;
-    match document["engines"].take() {
-        Value::Array(cells) => Ok(cells),
-        other => bail!("these are no rows: {other}"),
-    }
 }
 
 /// A user without privileges.
@@ -222,8 +213,8 @@ impl Guest {
         ];
         let done = self.repot(&words)?;
         ensure!(done.code <= 1, "{tarball}: {done}");
-        let mut cells =
-            cells_in(&done).with_context(|| format!("reading what was said of {tarball}"))?;
+        let mut cells = serde_json::from_str::<Vec<Value>>(&done.out())
+            .with_context(|| format!("reading what was said of {tarball}"))?;
         for cell in &mut cells {
             cell["engine"] = format!("{}, no root", text(&cell["engine"])).into();
         }

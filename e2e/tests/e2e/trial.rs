@@ -14,9 +14,9 @@ fn the_table_and_its_exit_code() -> Result<()> {
     let tree = sandbox.base(Tree::named("bookworm-busybox")?)?;
     let done = sandbox.expect(&["try", &tree, "--on", "native", "--json"], 0)?;
     let document: serde_json::Value = serde_json::from_str(&done.out())?;
-    let row = &document["engines"][0];
+    let row = &document[0];
     ensure!(
-        document["version"] == 1 && row["result"] == "login" && row["stop_clean"] == true,
+        row["engine"] == "native" && row["result"] == "login" && row["stop_clean"] == true,
         "{done}"
     );
     // Nothing was tried where the user wanted it.

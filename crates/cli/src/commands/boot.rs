@@ -2,11 +2,12 @@
 
 use crate::args::{Boot, NetworkArg, UserNamespace};
 use crate::commands::doctor;
+use crate::engines::native;
 use crate::machines::{self, Candidate, Mapping, Purpose, Start};
 use crate::mending::{self, Mending};
 use crate::{exit, handing, output, policy, sources};
 use anyhow::{anyhow, bail};
-use repot_engines::{Host, native_offers};
+use repot_engines::Host;
 use repot_model::{
     BootSpec, Facts, GettyKind, HintExt, Hinted, IdMap, MachineName, MachineRecord, Needs,
     PasswordState, Pid1, Status,
@@ -43,7 +44,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     let mending = match (&elsewhere, args.no_fix) {
         (_, true) => Mending::nothing(),
         (Some(elsewhere), false) => Mending::new(elsewhere.offers.clone()),
-        (None, false) => Mending::new(native_offers(
+        (None, false) => Mending::new(native(
             &Host::look(),
             args.environment.network == NetworkArg::Host,
         )),

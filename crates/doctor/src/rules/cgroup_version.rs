@@ -58,11 +58,21 @@ impl Rule for Cgroups {
             ),
         };
         let mut finding = META.finding(summary, symptom);
-        finding.cause = "the engine shows the host's layout and has no other".into();
         finding.evidence = init.evidence.clone();
-        finding.hint = Some(
-            "repot's own runtime mounts the layout that is needed: `repot boot --on native`".into(),
-        );
+        let (cause, hint) = if given.is_empty() {
+            (
+                "the engine has no cgroup here in which this user may make any",
+                "as root there is one; else one has to be delegated: `systemd-run --user --scope -p Delegate=yes repot boot ...`, \
+                 or what `repot boot` says",
+            )
+        } else {
+            (
+                "the engine shows the host's layout and has no other",
+                "repot's own runtime mounts the layout that is needed: `repot boot --on native`",
+            )
+        };
+        finding.cause = cause.into();
+        finding.hint = Some(hint.into());
         Ok(vec![finding])
     }
 }

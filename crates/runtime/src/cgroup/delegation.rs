@@ -23,6 +23,11 @@ pub(crate) fn writable_place(version: CgroupVersion) -> Option<String> {
     })
 }
 
+/// Whether this process may make a cgroup of that layout for a machine.
+pub fn may_make_cgroups(version: CgroupVersion) -> bool {
+    writable_place(version).is_some()
+}
+
 /// How a user gets a cgroup that machines can be put into, as a command.
 pub fn delegation_hint(version: CgroupVersion) -> String {
     if version == CgroupVersion::V2 && Path::new("/run/systemd/system").is_dir() {

@@ -12,8 +12,8 @@ mod oom;
 mod removal;
 mod usage;
 
-pub use delegation::delegation_hint;
 pub(crate) use delegation::writable_place;
+pub use delegation::{delegation_hint, may_make_cgroups};
 pub(crate) use freezer::{frozen, rescue, thaw};
 pub(crate) use hierarchies::{children, procs_files_of, unescape};
 pub use limits::{check_limits, default_limits};

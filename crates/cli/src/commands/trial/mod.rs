@@ -7,13 +7,13 @@ mod cell;
 mod html;
 
 use crate::args::Try;
-use crate::engines::Chosen;
+use crate::engines::{Chosen, native};
 use crate::machines::{self, Purpose};
 use crate::mending::Mending;
 use crate::{exit, output, sources};
 use anyhow::{Context, anyhow};
 use cell::{Cell, Guard};
-use repot_engines::{Host, Usable, native_offers};
+use repot_engines::{Host, Usable};
 use repot_model::{Facts, Finding, HintExt};
 use repot_runtime::{Dirs, registry};
 use serde::Serialize;
@@ -47,15 +47,7 @@ impl Outcome {
     }
 }
 
-/// `repot try --json`.
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    version: u32,
-    source: &'a str,
-    engines: &'a [Row],
-}
-
-/// One row of the table.
+/// One row of the table; `--json` is an array of them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     engine: String,
@@ -95,7 +87,7 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
     let (root, facts) = machines::inspect(&tree.base, Purpose::Boot)?;
     machines::check_arch(&facts)?;
     let host = Host::look();
-    let mut mending = Mending::new(native_offers(&host, false));
+    let mut mending = Mending::new(native(&host, false));
     let looked = mending.look_again(&root, &facts);
     let shown = looked.as_ref().map_or(&facts, |looked| &looked.facts);
     if shown.init.is_none() {
@@ -164,11 +156,7 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
     }
     // First, in case that the page cannot be written.
     if args.json {
-        output::json(&Document {
-            version: output::JSON_VERSION,
-            source: &tree.source,
-            engines: &rows,
-        })?;
+        output::json(&rows)?;
     } else {
         show(shown, &rows, args.before);
     }
