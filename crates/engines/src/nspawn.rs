@@ -261,13 +261,10 @@ fn plan(launch: &Launch, start: CommandLine) -> HandOver {
         // Else all machines would share its caller's: with --keep-unit it makes none but two below that (nspawn-cgroup.c).
         stays_in_cgroup: true,
         kill: Vec::new(),
-        remove: vec![CommandLine::new([
-            "sh",
-            "-c",
-            UNPROPAGATE,
-            "sh",
-            launch.name.as_str(),
-        ])],
+        remove: vec![
+            CommandLine::new(["sh", "-c", UNPROPAGATE, "sh"])
+                .arg(names::host_name(launch.name.as_str())),
+        ],
         by_hand: Vec::new(),
     }
 }
@@ -307,6 +304,16 @@ mod tests {
              --tmpfs=/scratch:size=1m --setenv=TERM=xterm --console=interactive --kill-signal=SIGRTMIN+4 /sbin/init --log-target=console"
         );
         assert_eq!(plan.reboot_status, Some(133));
+        let odd = Launch {
+            name: "debian_13".parse().unwrap(),
+            ..launch()
+        };
+        let plan = Nspawn
+            .hand_over(&odd, &host(CgroupLayout::Hybrid), &found("252"))
+            .unwrap();
+        // What is removed afterwards is called as the machine was.
+        let machine = plan.remove[0].argv.last().unwrap();
+        assert!(plan.start.argv.contains(&format!("--machine={machine}")));
         assert_eq!(escaped("/a:b\\c"), "/a\\:b\\\\c");
     }
 
