@@ -10,6 +10,7 @@ use repot_model::{
     Network, Overlay, Policy, RECORD_VERSION, TmpfsMount,
 };
 use repot_rootfs::RootRead;
+use repot_runtime::file_server::{self, Missing};
 use repot_runtime::idmap::{self, MountKind, NoUserNamespace};
 use repot_runtime::plan::{Payload, Request, cgroup_wish, plan};
 use repot_runtime::registry::{self, MachineLock};
@@ -219,7 +220,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
     let cgroup_path = cgroup(dirs, name, payload, &limits)?;
     let overlay = overlay(dirs, record, writes);
     if make && let Overlay::Kept { dir } = &overlay {
-        make_writes(dir)?;
+        registry::make_private_dir(dir)?;
     }
     let (layers, notes) = layers(&start, &overlay, make)?;
     let binds = binds(environment)?;
@@ -238,6 +239,13 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
             .map(|bind| (bind.host_path.as_path(), MountKind::Bind)),
     );
     let idmap = choose_idmap(lock, &record.name, &mounts, environment.userns, mapping)?;
+    // fuse-overlayfs takes the writes where an overlay of the kernel does not.
+    if make && let Overlay::Kept { dir } = &overlay {
+        let lacks = file_server::may_serve(&idmap).then(file_server::missing);
+        if lacks != Some(None) {
+            check_writes(dir, lacks.flatten())?;
+        }
+    }
     policy::check(&record.policy, &idmap)?;
     let request = Request {
         name: name.clone(),
@@ -278,7 +286,7 @@ pub(crate) fn overlay(dirs: &Dirs, record: &MachineRecord, writes: &Writes) -> O
 /// Makes the directory for them.
 pub(crate) fn make_writes(dir: &Path) -> anyhow::Result<()> {
     registry::make_private_dir(dir)?;
-    check_writes(dir)
+    check_writes(dir, None)
 }
 
 /// What is laid over the tree, and why. Written anew if it is meant.
@@ -338,19 +346,24 @@ pub(crate) fn variables(environment: &Environment) -> anyhow::Result<Vec<(String
 }
 
 /// Refuses a place for writes that the kernel would refuse with nothing but EINVAL: in a machine or another container, the
-/// state directory is on an overlay itself.
-fn check_writes(dir: &Path) -> anyhow::Result<()> {
+/// state directory is on an overlay itself. `lacks`: what fuse-overlayfs would need that could take it.
+fn check_writes(dir: &Path, lacks: Option<Missing>) -> anyhow::Result<()> {
     /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
     const OVERLAY: u32 = 0x794c_7630;
     let on = rustix::fs::statfs(dir).with_context(|| format!("looking at {}", dir.display()))?;
     if u32::try_from(on.f_type) != Ok(OVERLAY) {
         return Ok(());
     }
+    let instead = lacks.map_or_else(String::new, |missing| {
+        format!("; or by fuse-overlayfs ({missing}): {}", missing.hint)
+    });
     Err(anyhow::anyhow!(
         "{} is on an overlay, which cannot take the writes of another one",
         dir.display()
     ))
-    .hint("--ephemeral keeps writes in memory; REPOT_DATA_DIR may name a directory on another file system, such as a tmpfs")
+    .hint(format!(
+        "--ephemeral keeps writes in memory; REPOT_DATA_DIR may name a directory on another file system, such as a tmpfs{instead}"
+    ))
     .map_err(Into::into)
 }
 

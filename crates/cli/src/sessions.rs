@@ -6,7 +6,8 @@ use repot_doctor::accounts::{self, UserEntry};
 use repot_model::{Facts, HintExt, LoginStack, MachineName, RuntimeState, TerminalRole};
 use repot_rootfs::RootRead;
 use repot_runtime::{
-    Dirs, Error, Join, JoinStdio, Joined, Leader, Remote, SessionEnd, join, registry, session,
+    Dirs, Error, Join, JoinStdio, Joined, Leader, Remote, SessionEnd, file_server, join, registry,
+    session,
 };
 use rustix::io::Errno;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub(crate) struct Running {
 /// Opens a machine that runs.
 pub(crate) fn running(dirs: &Dirs, name: &MachineName) -> anyhow::Result<Running> {
     let state = state(dirs, name)?;
+    file_server::reach_files(&state)?;
     // The root as the machine's own first process sees it. What is read there stays beneath it, whatever its links say.
     let path = PathBuf::from(format!("/proc/{}/root", state.leader_pid));
     let root = RootRead::open(&path).with_context(|| format!("opening the tree of {name}"))?;

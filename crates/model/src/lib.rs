@@ -45,6 +45,6 @@ pub use spec::{
     SPEC_VERSION, Terminal, TerminalRole, TmpfsMount,
 };
 pub use state::{
-    MachineRecord, MachineState, RECORD_VERSION, Ready, RuntimeState, STATE_VERSION, StateHeader,
-    Status,
+    MachineRecord, MachineState, ProcessId, RECORD_VERSION, Ready, RuntimeState, STATE_VERSION,
+    StateHeader, Status,
 };

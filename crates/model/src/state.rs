@@ -80,8 +80,20 @@ pub struct RuntimeState {
     pub oom_kills: u64,
     /// What could not be set up and was done without.
     pub warnings: Vec<String>,
+    /// fuse-overlayfs, where that serves the machine's files: they can be read in the machine's user namespace only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_server: Option<ProcessId>,
     /// What was started.
     pub spec: BootSpec,
+}
+
+/// A process of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Its number.
+    pub pid: i32,
+    /// Its start time in clock ticks since boot (`/proc/PID/stat` field 22), against PID reuse.
+    pub start: u64,
 }
 
 /// How far a machine is.

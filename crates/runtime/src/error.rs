@@ -37,6 +37,15 @@ pub enum Error {
     /// The machine runs already.
     #[error("machine {0} is running already")]
     AlreadyRunning(MachineName),
+    /// The kernel has no overlay for this user, and nothing can take its place.
+    #[error("{why}; {missing}, which would take its place: {}", missing.hint)]
+    NoOverlay {
+        why: String,
+        missing: crate::file_server::Missing,
+    },
+    /// What serves the machine's files cannot.
+    #[error("fuse-overlayfs, which serves the machine's files, {0}")]
+    FileServer(String),
     /// The machine does not run.
     #[error("machine {0} is not running")]
     NotRunning(MachineName),

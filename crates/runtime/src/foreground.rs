@@ -4,14 +4,15 @@
 use crate::cgroup::MachineCgroups;
 use crate::dirs::Dirs;
 use crate::error::{At, Error, Result};
+use crate::file_server::FileServer;
 use crate::handed_over::{self, HandedOver, remove_run_dir};
 use crate::launch::{Launched, Prepared, launch};
 use crate::pins::Pins;
 use crate::registry::{self, MachineLock};
 use crate::stdio::{Pump, Stdio, forward};
-use crate::step::Inputs;
+use crate::step::{Inputs, RootBy};
 use crate::terminal::{Remote, SessionEnd, session};
-use repot_model::{BootSpec, MachineState, Overlay, RuntimeState, STATE_VERSION};
+use repot_model::{BootSpec, MachineState, Overlay, ProcessId, RuntimeState, STATE_VERSION};
 use repot_sys::SignalSet;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -92,8 +93,8 @@ fn run(dirs: &Dirs, spec: &BootSpec) -> std::result::Result<Ran, RunError> {
         .map_err(RunError::NotStarted)?;
     let result = start(dirs, &mut state, stdio, &cgroups)
         .map_err(RunError::NotStarted)
-        .and_then(|(machine, _delivered)| {
-            follow(&machine, pump, &signals).map_err(RunError::Later)
+        .and_then(|(mut machine, _delivered)| {
+            follow_guarded(&mut machine, pump, &signals).map_err(RunError::Later)
         });
     let oom_kills = cgroups.oom_kills();
     let removed = cgroups.remove();
@@ -116,6 +117,7 @@ fn first_state(spec: &BootSpec) -> RuntimeState {
         boots: 1,
         oom_kills: 0,
         warnings: Vec::new(),
+        file_server: None,
         spec: spec.clone(),
     }
 }
@@ -138,6 +140,8 @@ fn start(
     };
     state.leader_pid = machine.pid;
     state.leader_start = registry::start_time(machine.pid).unwrap_or(0);
+    state.warnings.clone_from(&machine.warnings);
+    state.file_server = machine.server.as_ref().map(FileServer::id);
     // The program runs: what cannot be written now is no reason to say that it was not started.
     let _ = registry::write_json(&dir.join("state.json"), state);
     Ok((machine, delivered))
@@ -158,10 +162,28 @@ fn start_natively(
             .iter()
             .map(|bind| bind.host_path.is_dir())
             .collect(),
+        root_by: RootBy::default(),
     };
     // The program's copies of the pipes are the only ones after this function, so that their end is its end.
     let prepared = Prepared::new(spec, &inputs)?.with_stdio(stdio);
     launch(spec, &prepared, cgroups)
+}
+
+/// As [`follow`]. A machine whose files nobody serves any more is ended.
+fn follow_guarded(machine: &mut Launched, pump: Option<Pump>, signals: &OwnedFd) -> Result<u8> {
+    let leader = ProcessId {
+        pid: machine.pid,
+        start: registry::start_time(machine.pid).unwrap_or(0),
+    };
+    if let Some(server) = &machine.server {
+        server.guard(leader, &machine.pidfd)?;
+    }
+    let status = follow(machine, pump, signals)?;
+    let loss = machine
+        .server
+        .as_mut()
+        .and_then(|server| server.loss(status == 0));
+    loss.map_or(Ok(status), Err)
 }
 
 /// Shows or copies what the program writes, until it has ended; its status.

@@ -13,7 +13,7 @@ use repot_sys::{Cloned, Instruction, Namespaces, clone_process};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use rustix::net::SendFlags;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
 use rustix::thread::CapabilitySet;
 use std::ffi::{CStr, CString};
@@ -101,18 +101,13 @@ pub fn join(state: &RuntimeState, join: &Join) -> Result<Joined> {
         });
     }
     let namespaces = match state.spec.hand_over {
-        None => leader.namespaces(namespaces_of(state))?,
-        Some(_) => leader.foreign_namespaces()?,
+        // The caller may be in the user namespace already: [`crate::file_server::reach_files`].
+        None if state.file_server.is_none() => leader.namespaces(namespaces_of(state))?,
+        None | Some(_) => leader.foreign_namespaces()?,
     };
     let prepared = prepare(state, &leader, join)?;
     let cgroups = cgroup::procs_files_of(state.leader_pid);
-    let (ours, theirs) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .at("making", "a socket pair")?;
+    let (ours, theirs) = crate::protocol::socket_pair()?;
     let (pid, pidfd) = match clone_process(Namespaces::NONE)? {
         Cloned::Child => {
             drop(ours);
@@ -236,7 +231,7 @@ fn follow(socket: &OwnedFd, joined: &mut Joined) -> std::result::Result<(), (usi
         }
         match Report::decode(&bytes[..length]) {
             Some(Report::Terminal) => joined.master = fds.pop(),
-            Some(Report::Warning { .. }) => {}
+            Some(Report::Warning { .. } | Report::Served) => {}
             Some(Report::Failed { step, errno }) => return failed(step, errno),
             Some(Report::NoExec { errno }) => return failed(AT_PROGRAM, errno),
             None => return Err((AT_PROGRAM, Errno::PROTO)),

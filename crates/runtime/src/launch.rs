@@ -4,22 +4,28 @@
 use crate::cgroup::{Entrances, MachineCgroups};
 use crate::device;
 use crate::error::{At, Error, Result};
+use crate::file_server::{self, FileServer, Refusal};
 use crate::idmap::{self, MountKind};
 use crate::nesting;
 use crate::stdio::Stdio;
-use crate::step::{self, Context, Inputs, Report, Step};
+use crate::step::{self, Context, Report, RootBy, Step};
 use repot_model::{BootSpec, IdMap, Network, Overlay, Pid1};
 use repot_sys::{Cloned, Namespaces, clone_owned_by, clone_process, clone_process_into};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
-use std::ffi::CString;
+use rustix::process::WaitStatus;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+
+mod prepared;
+
+pub(crate) use prepared::Prepared;
+use prepared::Served;
 
 /// A machine whose PID 1 has just started.
 #[derive(Debug)]
@@ -32,71 +38,12 @@ pub(crate) struct Launched {
     pub(crate) terminals: Vec<OwnedFd>,
     /// Optional steps that failed.
     pub(crate) warnings: Vec<String>,
+    /// What serves the machine's files, if not the kernel.
+    pub(crate) server: Option<FileServer>,
 }
 
-/// What is made once and used for every boot of a machine, also after `reboot`.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    argv: Vec<CString>,
-    env: Vec<CString>,
-    cwd: CString,
-    steps: Vec<Step>,
-    /// Standard input, output and error, where the machine has no console.
-    stdio: Option<Stdio>,
-    /// The place for writes of an ephemeral machine.
-    tmpfs: Option<OwnedFd>,
-}
-
-impl Prepared {
-    /// Turns a spec into what the child needs, without starting anything.
-    ///
-    /// # Errors
-    /// The spec cannot be expressed: NUL bytes, unknown capabilities.
-    pub(crate) fn new(spec: &BootSpec, inputs: &Inputs) -> Result<Self> {
-        let invalid = |error: std::ffi::NulError| Error::Invalid {
-            what: "argument or variable".into(),
-            why: error.to_string(),
-        };
-        let argv = spec
-            .argv
-            .iter()
-            .map(|arg| CString::new(arg.as_str()))
-            .collect::<std::result::Result<_, _>>()
-            .map_err(invalid)?;
-        let env = spec
-            .env
-            .iter()
-            .map(|(name, value)| CString::new(format!("{name}={value}")))
-            .collect::<std::result::Result<_, _>>()
-            .map_err(invalid)?;
-        let cwd = CString::new(spec.cwd.as_str()).map_err(invalid)?;
-        Ok(Self {
-            argv,
-            env,
-            cwd,
-            steps: step::steps(spec, inputs)?,
-            stdio: None,
-            tmpfs: None,
-        })
-    }
-
-    /// Holds the place for writes of an ephemeral machine, so that it lasts over reboots. Without this, and without detached
-    /// mounts (kernel before 5.2), the child mounts one itself, whose content ends with PID 1.
-    pub(crate) fn with_lasting_writes(mut self, overlay: &Overlay) -> Self {
-        if *overlay == Overlay::Ephemeral {
-            self.tmpfs = idmap::detached_tmpfs().ok();
-        }
-        self
-    }
-
-    /// Gives the program these instead of the caller's.
-    pub(crate) fn with_stdio(mut self, stdio: Option<Stdio>) -> Self {
-        self.stdio = stdio;
-        self
-    }
-}
-
-/// Starts the machine's PID 1: clones, sets up, waits until the program has replaced the child or the stub serves.
+/// Starts the machine's PID 1: clones, sets up, waits until the program has replaced the child or the stub serves. Whether the
+/// kernel has an overlay for a user without root is not known but tried; where it has none, fuse-overlayfs takes its place.
 ///
 /// # Errors
 /// The step that failed, or why the child could not be made. Nothing is left behind.
@@ -105,14 +52,54 @@ pub(crate) fn launch(
     prepared: &Prepared,
     cgroups: &MachineCgroups,
 ) -> Result<Launched> {
-    match try_launch(spec, prepared, cgroups) {
+    let Some(Served { plan, .. }) = &prepared.served else {
+        return launch_by(RootBy::Kernel, spec, prepared, cgroups);
+    };
+    let refusal = match plan.known_refusal(prepared.tmpfs.as_ref()) {
+        Some(refusal) => refusal,
+        None => match launch_by(RootBy::Kernel, spec, prepared, cgroups) {
+            Err(Error::Step { index, errno, .. }) if prepared.refuses_overlay(index, errno) => {
+                Refusal::Kernel(errno)
+            }
+            other => return other,
+        },
+    };
+    match (file_server::missing(), &refusal) {
+        (None, _) => {}
+        // What most machines never notice is no reason not to start.
+        (Some(_), Refusal::NoAttributes) => {
+            return launch_by(RootBy::Kernel, spec, prepared, cgroups);
+        }
+        (Some(missing), Refusal::Kernel(_) | Refusal::Earlier) => {
+            return Err(Error::NoOverlay {
+                why: plan.explain(&refusal),
+                missing,
+            });
+        }
+    }
+    plan.settle(&refusal)?;
+    let mut launched = launch_by(RootBy::Fuse, spec, prepared, cgroups)?;
+    launched.warnings.push(format!(
+        "the kernel's overlay: {}. fuse-overlayfs serves the files, which is slower",
+        plan.explain(&refusal)
+    ));
+    Ok(launched)
+}
+
+fn launch_by(
+    root_by: RootBy,
+    spec: &BootSpec,
+    prepared: &Prepared,
+    cgroups: &MachineCgroups,
+) -> Result<Launched> {
+    match try_launch(root_by, spec, prepared, cgroups) {
         // In a machine: `/proc` may not be mounted below one that is covered. Looked at only then, since it takes time.
         Err(Error::Step {
             errno: Errno::PERM,
             index,
             step,
         }) => match nesting::uncover_proc() {
-            Ok(true) => try_launch(spec, prepared, cgroups),
+            Ok(true) => try_launch(root_by, spec, prepared, cgroups),
             Ok(false) | Err(_) => Err(Error::Step {
                 errno: Errno::PERM,
                 index,
@@ -123,14 +110,13 @@ pub(crate) fn launch(
     }
 }
 
-fn try_launch(spec: &BootSpec, prepared: &Prepared, cgroups: &MachineCgroups) -> Result<Launched> {
-    let (ours, theirs) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .at("making", "a socket pair")?;
+fn try_launch(
+    root_by: RootBy,
+    spec: &BootSpec,
+    prepared: &Prepared,
+    cgroups: &MachineCgroups,
+) -> Result<Launched> {
+    let (ours, theirs) = crate::protocol::socket_pair()?;
     let mut namespaces = Namespaces::PID | Namespaces::MOUNT | Namespaces::UTS | Namespaces::IPC;
     if spec.network == Network::None {
         namespaces = namespaces | Namespaces::NET;
@@ -143,7 +129,14 @@ fn try_launch(spec: &BootSpec, prepared: &Prepared, cgroups: &MachineCgroups) ->
     let (pid, pidfd) = match cloned {
         Cloned::Child => {
             drop(ours);
-            child(spec.pid1, prepared, theirs, (entrances, is_born_inside));
+            let steps = prepared.steps(root_by);
+            child(
+                spec.pid1,
+                prepared,
+                steps,
+                theirs,
+                (entrances, is_born_inside),
+            );
             repot_sys::exit_now(1);
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
@@ -151,14 +144,16 @@ fn try_launch(spec: &BootSpec, prepared: &Prepared, cgroups: &MachineCgroups) ->
     drop((theirs, entrances));
     let mut child = ChildGuard { pid, armed: true };
     set_up(spec, prepared, pid, &ours)?;
-    let (terminals, mut warnings) = follow(&ours, prepared, spec, &mut child)?;
+    let said = follow(&ours, prepared, root_by, spec, &mut child)?;
+    let mut warnings = said.warnings;
     warnings.extend_from_slice(&cgroups.warnings);
     child.armed = false;
     Ok(Launched {
         pid,
         pidfd,
-        terminals,
+        terminals: said.terminals,
         warnings,
+        server: said.server,
     })
 }
 
@@ -212,13 +207,18 @@ impl ChildGuard {
             Some(raw_pid(self.pid)),
             rustix::process::WaitOptions::empty(),
         ) {
-            Ok(Some((_, status))) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => format!("exit status {code}"),
-                (_, Some(signal)) => format!("signal {signal}"),
-                _ => "stopped".into(),
-            },
+            Ok(Some((_, status))) => in_words(status),
             _ => "unknown".into(),
         }
+    }
+}
+
+/// How a process ended.
+pub(crate) fn in_words(status: WaitStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (_, Some(signal)) => format!("signal {signal}"),
+        _ => "stopped".into(),
     }
 }
 
@@ -336,18 +336,26 @@ fn mounts(
     Ok(mounts)
 }
 
+/// What the child has reported.
+#[derive(Default)]
+struct Said {
+    terminals: Vec<OwnedFd>,
+    warnings: Vec<String>,
+    server: Option<FileServer>,
+}
+
 /// Reads the child's reports until it has become PID 1's program or failed.
 fn follow(
     socket: &OwnedFd,
     prepared: &Prepared,
+    root_by: RootBy,
     spec: &BootSpec,
     child: &mut ChildGuard,
-) -> Result<(Vec<OwnedFd>, Vec<String>)> {
-    let mut terminals = Vec::new();
-    let mut warnings = Vec::new();
+) -> Result<Said> {
+    let mut said = Said::default();
     let named = |step: usize| {
         prepared
-            .steps
+            .steps(root_by)
             .get(step)
             .map_or_else(|| "handing over".to_owned(), ToString::to_string)
     };
@@ -358,14 +366,27 @@ fn follow(
             break;
         }
         match Report::decode(&bytes[..length]) {
-            Some(Report::Terminal) => terminals.append(&mut fds),
-            Some(Report::Warning { step, errno }) => warnings.push(format!(
+            Some(Report::Terminal) => said.terminals.append(&mut fds),
+            Some(Report::Served) => {
+                let plan = prepared.served.as_ref().map(|served| &served.plan);
+                if let Some((plan, device)) = plan.zip(fds.pop()) {
+                    said.server = Some(plan.start(prepared.tmpfs.as_ref(), device)?);
+                }
+            }
+            Some(Report::Warning { step, errno }) => said.warnings.push(format!(
                 "{}: {}",
                 named(step),
                 Errno::from_raw_os_error(errno)
             )),
             Some(Report::Failed { step, errno }) => {
                 child.reap();
+                // What fuse(4) answers when nobody serves any more.
+                let is_unserved = [Errno::NOTCONN, Errno::CONNABORTED]
+                    .map(Errno::raw_os_error)
+                    .contains(&errno);
+                if let (Some(server), true) = (&mut said.server, is_unserved) {
+                    return Err(server.end());
+                }
                 return Err(Error::Step {
                     index: step,
                     step: named(step),
@@ -386,12 +407,12 @@ fn follow(
             }
         }
     }
-    if terminals.len() != spec.terminals.len() {
+    if said.terminals.len() != spec.terminals.len() {
         return Err(Error::ChildDied {
             status: child.reap(),
         });
     }
-    Ok((terminals, warnings))
+    Ok(said)
 }
 
 /// One datagram and the descriptors that came with it.
@@ -417,7 +438,13 @@ pub(crate) fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Vec<
 }
 
 /// The child: waits for the parent's part, runs the steps, becomes PID 1's program. Returns only on failure.
-fn child(pid1: Pid1, prepared: &Prepared, socket: OwnedFd, cgroups: (Entrances, bool)) {
+fn child(
+    pid1: Pid1,
+    prepared: &Prepared,
+    steps: &[Step],
+    socket: OwnedFd,
+    cgroups: (Entrances, bool),
+) {
     if repot_sys::cloexec_from(3).is_err() {
         return;
     }
@@ -439,7 +466,7 @@ fn child(pid1: Pid1, prepared: &Prepared, socket: OwnedFd, cgroups: (Entrances, 
         cgroups: Some(cgroups),
         socket,
     };
-    if context.run(&prepared.steps).is_err() {
+    if context.run(steps).is_err() {
         return;
     }
     context.handed.clear();

@@ -12,9 +12,7 @@ use repot_sys::{Cloned, MountAttr, Namespaces, clone_process, mount_setattr};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, WaitOptions};
 use std::fs::File;
 use std::io::IoSlice;
@@ -150,13 +148,7 @@ fn mounted() -> Result<OwnedFd> {
 
 /// The same by a process that may mount, since it is in namespaces of its own.
 fn mounted_by_child() -> Result<OwnedFd> {
-    let (ours, theirs) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .at("making", "a socket pair")?;
+    let (ours, theirs) = crate::protocol::socket_pair()?;
     let pid = match clone_process(Namespaces::USER | Namespaces::MOUNT)? {
         Cloned::Child => {
             let sent = mounted().and_then(|mount| send(&theirs, &mount));

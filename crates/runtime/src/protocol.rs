@@ -204,6 +204,17 @@ pub(crate) fn receive_with_pid(socket: &OwnedFd, bytes: &mut [u8]) -> Option<(us
     Some((message.bytes, pid))
 }
 
+/// Two connected sockets that keep messages apart.
+pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .at("making", "a socket pair")
+}
+
 /// Waits for the next event. `None`: the supervisor has gone.
 pub(crate) fn next_event(socket: &OwnedFd) -> Result<Option<Event>> {
     let mut packet = vec![0u8; PACKET + 1];

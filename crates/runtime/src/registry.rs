@@ -28,6 +28,9 @@ pub struct LastRun {
     /// Processes that were killed for want of memory while it ran.
     #[serde(default)]
     pub oom_kills: u64,
+    /// What it could not go on without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What a machine's record is called in its directory.
@@ -306,6 +309,8 @@ fn sweep(dirs: &Dirs, name: &MachineName) -> Result<()> {
     let dir = dirs.running(name);
     let state = read_json::<RuntimeState>(&dir.join("state.json"), STATE_VERSION);
     if let Ok(Some(state)) = state {
+        // It dies with its supervisor; whatever has kept it from that.
+        signal_server(&state, Signal::KILL);
         // A cgroup that was delegated lies elsewhere, and only the state tells where.
         if let Some(path) = &state.spec.cgroup.path {
             cgroup::remove_everywhere(path)?;
@@ -336,14 +341,25 @@ fn take_set_up_back(dirs: &Dirs, name: &MachineName) {
     let _ = std::fs::remove_file(note);
 }
 
-/// Lets a machine that was killed die, if somebody has frozen it.
+/// Lets a machine that was killed die, if somebody has frozen it, or has stopped what serves its files: until that has answered,
+/// the kernel lets nobody die who waits for it.
 pub(crate) fn thaw(dirs: &Dirs, name: &MachineName) {
     cgroup::thaw(&format!("{}/{name}", cgroup_folder(dirs)));
     let state = dirs.running(name).join("state.json");
-    if let Ok(Some(state)) = read_json::<RuntimeState>(&state, STATE_VERSION)
-        && let Some(path) = &state.spec.cgroup.path
-    {
+    let Ok(Some(state)) = read_json::<RuntimeState>(&state, STATE_VERSION) else {
+        return;
+    };
+    if let Some(path) = &state.spec.cgroup.path {
         cgroup::thaw(path);
+    }
+    signal_server(&state, Signal::CONT);
+}
+
+fn signal_server(state: &RuntimeState, signal: Signal) {
+    if let Some(server) = state.file_server
+        && let Some(server) = Leader::of_process(server.pid, server.start)
+    {
+        let _ = server.send(signal);
     }
 }
 

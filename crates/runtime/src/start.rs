@@ -7,7 +7,6 @@ use crate::registry::{self, MachineLock};
 use repot_model::{BootSpec, MachineName, Ready, SPEC_VERSION, Status};
 use rustix::fs::MemfdFlags;
 use rustix::io::{Errno, FdFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -38,13 +37,7 @@ pub enum Waited {
 /// What went wrong, as the supervisor tells it. Nothing is left running.
 pub fn start(dirs: &Dirs, spec: &BootSpec, lock: MachineLock) -> Result<Connection> {
     registry::make_private_dir(&dirs.run)?;
-    let (ours, theirs) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .at("making", "a socket pair")?;
+    let (ours, theirs) = protocol::socket_pair()?;
     let mut document = File::from(
         rustix::fs::memfd_create("spec", MemfdFlags::CLOEXEC).at("making", "a memory file")?,
     );

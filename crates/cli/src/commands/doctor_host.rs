@@ -1,5 +1,7 @@
 //! `repot doctor --host`: what this host can do, what it limits, which container systems it has; with the command that mends it.
 
+mod overlay;
+
 use crate::engines::Chosen;
 use crate::{exit, output};
 use repot_engines::{CgroupLayout, Host, Usable};
@@ -150,6 +152,7 @@ fn kernel(host: &Host) -> Vec<Item> {
     items.push(user_namespaces());
     items.push(id_mapping());
     items.push(subordinate_ids(host));
+    items.push(overlay::without_root());
     for (name, what) in [
         ("overlay", "layers above a tree"),
         ("fuse", "fuse-overlayfs and lxcfs"),
@@ -362,12 +365,6 @@ fn programs() -> Vec<Item> {
     let mut items = Vec::new();
     for (program, package, what, needs_it) in [
         ("newuidmap", "uidmap", "machines without root", !is_root),
-        (
-            "fuse-overlayfs",
-            "fuse-overlayfs",
-            "layers without root on old kernels",
-            false,
-        ),
         ("mksquashfs", "squashfs-tools", "export to squashfs", false),
     ] {
         let found = std::env::var_os("PATH")

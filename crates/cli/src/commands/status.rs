@@ -120,6 +120,9 @@ fn show(name: &str, document: &Document) {
                         output::duration(now.saturating_sub(last.ended_s))
                     ),
                 );
+                if let Some(reason) = &last.reason {
+                    row("reason", reason.clone());
+                }
                 if last.oom_kills > 0 {
                     row("out of memory", killed(last.oom_kills));
                 }

@@ -63,6 +63,7 @@ pub(super) fn start(
         pidfd,
         terminals: pty.map(|(master, _)| master).into_iter().collect(),
         warnings: Vec::new(),
+        server: None,
     })
 }
 

@@ -189,7 +189,8 @@ fn maps() -> Result<[Vec<String>; 2], Hinted> {
     ])
 }
 
-fn is_in_path(program: &str) -> bool {
+/// Whether a program is found where the user's shell looks.
+pub(crate) fn is_in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }

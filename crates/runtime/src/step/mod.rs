@@ -14,6 +14,7 @@ mod run;
 pub(crate) use plan::shares_sys;
 pub use plan::{Inputs, steps};
 pub use privileges::{DEFAULT_CAPABILITIES, capability_set};
+pub(crate) use root::serving_steps;
 pub(crate) use run::{Context, Report, keep_capabilities};
 
 use crate::idmap::MountKind;
@@ -28,6 +29,16 @@ pub struct Handed(pub usize);
 /// A path of the host that the child opens before it leaves the host's root, by a name to refer to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Held(pub usize);
+
+/// What lays the layers of the machine's `/` over each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RootBy {
+    /// The kernel's overlay file system.
+    #[default]
+    Kernel,
+    /// fuse-overlayfs, a process outside of the machine (`file_server.rs`).
+    Fuse,
+}
 
 /// What the child binds by itself where the kernel cannot hand mounts over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +79,10 @@ pub enum Step {
     },
     /// Mount something new.
     Mount(Mount),
+    /// Open the device of FUSE for a later [`Step::MountServed`], while it is in reach and with the groups that may open it.
+    OpenFuse { held: Held },
+    /// Mount a FUSE file system and give its device to the parent, whose program serves it.
+    MountServed { held: Held, at: CString },
     /// Bind a path of the host, opened before.
     BindHeld { held: Held, at: CString },
     /// Bind a path to another.
@@ -179,6 +194,10 @@ impl fmt::Display for Step {
                 } else {
                     write!(f, " with {}", show(&mount.options))
                 }
+            }
+            Self::OpenFuse { .. } => f.write_str("open /dev/fuse of the host"),
+            Self::MountServed { at, .. } => {
+                write!(f, "mount what fuse-overlayfs serves at {}", show(at))
             }
             Self::BindHeld { held, at } => write!(f, "bind opened path {} at {}", held.0, show(at)),
             Self::Bind { from, at } => write!(f, "bind {} at {}", show(from), show(at)),

@@ -1,6 +1,6 @@
 //! From a boot spec to the list of steps. Pure: what is not in the spec comes in through [`Inputs`].
 
-use super::{Step, devices, figures, filesystems, privileges, root};
+use super::{RootBy, Step, devices, figures, filesystems, privileges, root};
 use crate::error::Result;
 use repot_model::{BootSpec, IdMap, Network, Pid1};
 use std::ffi::CString;
@@ -17,6 +17,8 @@ pub struct Inputs {
     pub host_os_release: String,
     /// Whether each of the spec's binds is a directory.
     pub bind_is_dir: Vec<bool>,
+    /// What lays the layers over each other.
+    pub root_by: RootBy,
 }
 
 /// The steps of the child, in order. The mounts that the parent hands over are, in this order: the base, the layers, the
@@ -30,7 +32,8 @@ pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
     // Everything of the host that is needed later is opened before anything is covered, and as long as this process is
     // still the host's root: directories on the way may be closed to others.
     let held = devices::hold(inputs, &mut steps)?;
-    root::staging(inputs, &mut steps)?;
+    root::hold(spec, inputs, &mut steps);
+    root::staging(&inputs.staging, &mut steps)?;
     steps.extend([
         Step::BecomeRoot,
         // After the change of IDs, which clears the setting (prctl(2), PR_SET_PDEATHSIG).
@@ -38,7 +41,7 @@ pub fn steps(spec: &BootSpec, inputs: &Inputs) -> Result<Vec<Step>> {
         // Its root is where this process stands now.
         Step::NewCgroupNamespace,
     ]);
-    let handed = root::steps(spec, &mut steps)?;
+    let handed = root::steps(spec, inputs.root_by, &mut steps)?;
     filesystems::proc(&mut steps);
     devices::steps(spec, &mut steps)?;
     filesystems::run(spec, inputs, &held, &mut steps);

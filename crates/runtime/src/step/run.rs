@@ -15,11 +15,16 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+/// fuse(4).
+const FUSE: &CStr = c"/dev/fuse";
+
 /// What the child tells the parent, one datagram each. The socket is close-on-exec: end of file means that PID 1 runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Report {
     /// A pty master is attached to this message.
     Terminal,
+    /// The device of a FUSE file system that waits to be served is attached to this message.
+    Served,
     /// An optional step failed.
     Warning { step: usize, errno: i32 },
     /// A step failed; the child ends.
@@ -33,6 +38,7 @@ impl Report {
     pub(crate) fn encode(self) -> [u8; 9] {
         let (tag, step, errno) = match self {
             Self::Terminal => (b'T', 0, 0),
+            Self::Served => (b'S', 0, 0),
             Self::Warning { step, errno } => (b'W', step, errno),
             Self::Failed { step, errno } => (b'F', step, errno),
             Self::NoExec { errno } => (b'X', 0, errno),
@@ -50,6 +56,7 @@ impl Report {
         let errno = i32::from_le_bytes(rest.get(4..8)?.try_into().ok()?);
         match tag {
             b'T' => Some(Self::Terminal),
+            b'S' => Some(Self::Served),
             b'W' => Some(Self::Warning { step, errno }),
             b'F' => Some(Self::Failed { step, errno }),
             b'X' => Some(Self::NoExec { errno }),
@@ -141,6 +148,14 @@ impl Context {
                 },
             },
             Step::Mount(mount) => mount.run(),
+            Step::OpenFuse { held } => {
+                self.keep(
+                    *held,
+                    rustix::fs::open(FUSE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?,
+                );
+                Ok(())
+            }
+            Step::MountServed { held, at } => self.mount_served(*held, at),
             Step::BindHeld { held, at } => {
                 let fd = self
                     .held
@@ -227,14 +242,53 @@ impl Context {
     }
 
     fn hold(&mut self, held: Held, path: &CStr) -> Result<(), Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        self.keep(held, rustix::fs::open(path, flags, Mode::empty())?);
+        Ok(())
+    }
+
+    fn keep(&mut self, held: Held, fd: OwnedFd) {
         if self.held.len() <= held.0 {
             self.held.resize_with(held.0 + 1, || None);
         }
-        self.held[held.0] = Some(rustix::fs::open(
-            path,
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?);
+        self.held[held.0] = Some(fd);
+    }
+
+    /// The file system belongs to the machine's user namespace, as an overlay would, so that IDs, set-uid programs and file
+    /// capabilities mean the same. Whoever is in that namespace may use it (`allow_other`), nobody outside, and the kernel looks at
+    /// modes and owners (`default_permissions`).
+    fn mount_served(&mut self, held: Held, at: &CStr) -> Result<(), Errno> {
+        let device = self.held.get_mut(held.0).and_then(Option::take);
+        let device = device.ok_or(Errno::BADF)?;
+        let options = format!(
+            "fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
+            device.as_raw_fd()
+        );
+        let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+        rustix::mount::mount(
+            c"fuse-overlayfs",
+            at,
+            c"fuse.fuse-overlayfs",
+            MountFlags::empty(),
+            Some(options.as_c_str()),
+        )?;
+        // The last copy in this process: once the server has ended, nothing that waits for it must wait forever.
+        self.send(Report::Served, &device)
+    }
+
+    /// Sends a report with a descriptor.
+    fn send(&self, report: Report, fd: &OwnedFd) -> Result<(), Errno> {
+        let fds = [fd.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        let bytes = report.encode();
+        rustix::net::sendmsg(
+            &self.socket,
+            &[IoSlice::new(&bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
         Ok(())
     }
 
@@ -271,17 +325,7 @@ impl Context {
             make_file(&path, Mode::from_raw_mode(0o600), b"")?;
             rustix::mount::mount_bind(&slave, &path)?;
         }
-        let fds = [master.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&fds));
-        rustix::net::sendmsg(
-            &self.socket,
-            &[IoSlice::new(&Report::Terminal.encode())],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
-        Ok(())
+        self.send(Report::Terminal, &master)
     }
 }
 
@@ -420,6 +464,7 @@ mod tests {
     fn reports_travel() {
         for report in [
             Report::Terminal,
+            Report::Served,
             Report::Warning { step: 3, errno: 22 },
             Report::Failed {
                 step: 70000,

@@ -6,11 +6,12 @@ use super::{
 };
 use crate::cgroup::MachineCgroups;
 use crate::error::Result;
+use crate::file_server::{self, FileServer};
 use crate::handed_over;
 use crate::launch::Launched;
 use crate::protocol::Event;
 use crate::registry::{self, LastRun};
-use repot_model::{BootSpec, MachineState, Overlay, ReadySign, RuntimeState, Status};
+use repot_model::{BootSpec, MachineState, Overlay, ProcessId, ReadySign, RuntimeState, Status};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -42,7 +43,17 @@ impl Supervisor<'_> {
                 }
                 continue;
             }
-            let pid = i64::from(pid.as_raw_nonzero().get());
+            let pid = pid.as_raw_nonzero().get();
+            if self
+                .machine
+                .server
+                .as_ref()
+                .is_some_and(|server| server.id().pid == pid)
+            {
+                self.server_ended(status);
+                continue;
+            }
+            let pid = i64::from(pid);
             if self
                 .login
                 .as_ref()
@@ -52,6 +63,22 @@ impl Supervisor<'_> {
             } else {
                 self.probe_ended(pid);
             }
+        }
+    }
+
+    /// What serves the machine's files has ended. It does so by itself when the machine has ended, of which we may hear later.
+    fn server_ended(&mut self, status: WaitStatus) {
+        let leader = ProcessId {
+            pid: self.state.leader_pid,
+            start: self.state.leader_start,
+        };
+        let Some(server) = &mut self.machine.server else {
+            return;
+        };
+        let is_lost = file_server::is_in_use(leader);
+        server.note_end(status, is_lost);
+        if is_lost {
+            self.kill();
         }
     }
 
@@ -70,7 +97,14 @@ impl Supervisor<'_> {
     pub(super) fn leader_ended(&mut self, status: Status) {
         self.drain();
         self.report_kills();
-        let restarts = self.intent.take().unwrap_or(status == Status::Rebooted);
+        // Waited for: the next boot may not share the upper directory with it.
+        let has_ended_well = matches!(status, Status::PoweredOff | Status::Rebooted);
+        let server = self.machine.server.take();
+        if let Some(loss) = server.and_then(|mut server| server.loss(has_ended_well)) {
+            self.failure = Some(loss.to_string());
+        }
+        let intent = self.intent.take().unwrap_or(status == Status::Rebooted);
+        let restarts = intent && self.failure.is_none();
         if !restarts || !self.may_restart() {
             self.ended = Some(status);
             return;
@@ -148,6 +182,7 @@ impl Supervisor<'_> {
                     status,
                     ended_s: now_s(),
                     oom_kills: state.oom_kills,
+                    reason: failure.clone(),
                 },
             );
         }
@@ -204,4 +239,5 @@ pub(super) fn note_leader(state: &mut RuntimeState, launcher: &Launcher, machine
         Launcher::Engine(_) => (0, 0),
     };
     state.warnings.clone_from(&machine.warnings);
+    state.file_server = machine.server.as_ref().map(FileServer::id);
 }

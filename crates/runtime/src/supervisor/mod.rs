@@ -22,7 +22,7 @@ use crate::launch::{Launched, Prepared, launch};
 use crate::pins::Pins;
 use crate::protocol::{self, Event, NOTIFY, PACKET};
 use crate::registry;
-use crate::step::Inputs;
+use crate::step::{Inputs, RootBy};
 use clients::Client;
 pub(crate) use clock::{now_s, timespec};
 use console::Console;
@@ -136,7 +136,7 @@ struct Supervisor<'a> {
     is_heavy: bool,
     login: Option<std::process::Child>,
     ended: Option<Status>,
-    /// Why an engine did not start it, to be told once nothing of it is left.
+    /// Why an engine did not start it, or what it could not go on without, to be told once nothing of it is left.
     failure: Option<String>,
 }
 
@@ -175,6 +175,7 @@ impl<'a> Supervisor<'a> {
             boots: 1,
             oom_kills: 0,
             warnings: Vec::new(),
+            file_server: None,
             spec: spec.clone(),
         };
         // Written before anything is started: after a crash, the next command knows what to look for.
@@ -432,6 +433,7 @@ fn launcher(spec: &BootSpec, dir: &Path) -> Result<Launcher> {
             .iter()
             .map(|bind| bind.host_path.is_dir())
             .collect(),
+        root_by: RootBy::default(),
     };
     let prepared = Prepared::new(spec, &inputs)?.with_lasting_writes(&spec.root.overlay);
     Ok(Launcher::Native(Box::new(prepared)))
