@@ -29,7 +29,7 @@ pub use export::{Compression, Export, Format, ImageMeta, export, export_at, expo
 pub use id::ImageId;
 pub use limits::Limits;
 pub use oci::{Fault, ImageConfig};
-pub use pack::{Layer, PackReport, pack_tree};
+pub use pack::{Layer, Maker, PackReport, pack_tree};
 pub use progress::{Phase, Progress, Silent, Snapshot};
 pub use remove::remove_tree;
 pub use source::SourceRef;

@@ -12,12 +12,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use repot_doctor::rules::Wishes;
 use repot_engines::{Discovery, Host, Usable};
 use repot_image::{
-    Compression, Export, Format, ImageMeta, Layer, PackReport, Snapshot, export_at, export_stream,
+    Compression, Export, Format, ImageMeta, Layer, Maker, PackReport, Snapshot, export_at,
+    export_stream,
 };
 use repot_model::{Arch, Edit, Facts, HintExt, Offers, RuleId, Signal};
 use repot_rootfs::RootRead;
 use repot_runtime::plan::{Payload, engine_env};
-use repot_runtime::{Dirs, registry};
+use repot_runtime::{Dirs, file_server, registry};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -49,16 +50,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         let layer = scratch.0.join("layer");
         repot_rootfs::layer::write(&root, &edits, &layer)
             .with_context(|| format!("writing {}", layer.display()))?;
-        layers.push((open(&layer)?, true));
+        layers.push((open(&layer)?, Maker::Repot));
     }
     if let Some(upper) = written(&dirs, &tree)? {
-        layers.push((open(&upper)?, false));
+        let made_by = match file_server::has_made(&upper) {
+            true => Maker::FuseOverlayfs,
+            false => Maker::Kernel,
+        };
+        layers.push((open(&upper)?, made_by));
     }
     let over: Vec<Layer<'_>> = layers
         .iter()
-        .map(|(root, is_generated)| Layer {
+        .map(|(root, made_by)| Layer {
             root: root.as_fd(),
-            is_generated: *is_generated,
+            made_by: *made_by,
         })
         .collect();
     let top = open(&tree.base)?;

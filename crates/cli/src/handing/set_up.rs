@@ -4,7 +4,7 @@ use super::power_off_signal;
 use crate::output;
 use anyhow::Context;
 use repot_engines::engine_name;
-use repot_image::{Compression, Export, ImageMeta, Layer, export};
+use repot_image::{Compression, Export, ImageMeta, Layer, Maker, export};
 use repot_model::{Arch, BootSpec, Delivery, Facts, HandOver, ImageFormat, MachineRecord};
 use repot_runtime::{Dirs, forget_in_engine, registry, run_command};
 use std::collections::BTreeMap;
@@ -150,7 +150,7 @@ fn write_image(
         .iter()
         .map(|top| Layer {
             root: top.as_fd(),
-            is_generated: true,
+            made_by: Maker::Repot,
         })
         .collect();
     let parent = file.parent().unwrap_or(Path::new("/"));

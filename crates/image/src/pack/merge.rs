@@ -1,7 +1,7 @@
 //! A tree with layers over it, seen as overlayfs shows it (overlayfs.rst), without a mount and so without privileges.
 //!
 //! Directories of one name are merged, and the topmost lends its attributes; a character device with number 0/0 hides what is
-//! below it, and so does a directory marked as opaque.
+//! below it, and so does a directory marked as opaque. fuse-overlayfs has marks of its own besides: files called `.wh.NAME`.
 
 use super::xattrs::{Xattrs, fd_xattrs, node_xattrs};
 use crate::beneath;
@@ -11,14 +11,25 @@ use rustix::io::{Errno, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What has made a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// repot, just now: what is in it gets the time of what it covers, or that of the export, so that the same adaptations give the
+    /// same bytes.
+    Repot,
+    /// The kernel's overlayfs.
+    Kernel,
+    /// fuse-overlayfs.
+    FuseOverlayfs,
+}
+
 /// A directory in overlayfs' form that is laid over a tree.
 #[derive(Debug, Clone, Copy)]
 pub struct Layer<'a> {
     /// The directory.
     pub root: BorrowedFd<'a>,
-    /// Whether it was made just now: what is in it then gets the time of what it covers, or that of the export, so that the same
-    /// adaptations give the same bytes.
-    pub is_generated: bool,
+    /// What has made it.
+    pub made_by: Maker,
 }
 
 /// A tree and what lies over it.
@@ -51,6 +62,8 @@ pub(super) struct Part {
     pub(super) fd: OwnedFd,
     /// 0 is the tree itself.
     pub(super) layer: usize,
+    /// Whether names in it can be marks.
+    pub(super) has_named_marks: bool,
 }
 
 impl Part {
@@ -67,18 +80,35 @@ fn is_overlay(name: &[u8]) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Attributes of overlayfs, the second kind for mounts with `userxattr`.
-const PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+/// Attributes of overlayfs, the second kind for mounts with `userxattr`, the third those of fuse-overlayfs.
+const PREFIXES: [&[u8]; 3] = [
+    b"trusted.overlay.",
+    b"user.overlay.",
+    b"user.fuseoverlayfs.",
+];
+
+/// Hides what has the rest of the name, below (containers/storage, the form of AUFS).
+const NAMED_WHITEOUT: &[u8] = b".wh.";
+/// Makes the directory that it is in opaque.
+const NAMED_OPAQUE: &[u8] = b".wh..wh..opq";
 
 impl Tree<'_> {
     /// The top directories, the tree's own first.
     pub(super) fn tops(&self) -> Result<Vec<Part>> {
-        let roots = std::iter::once(self.root).chain(self.over.iter().map(|layer| layer.root));
-        roots
+        let over = self
+            .over
+            .iter()
+            .map(|layer| (layer.root, layer.made_by == Maker::FuseOverlayfs));
+        std::iter::once((self.root, false))
+            .chain(over)
             .enumerate()
-            .map(|(layer, root)| {
+            .map(|(layer, (root, has_named_marks))| {
                 let fd = beneath::open(root, b"", OFlags::RDONLY | OFlags::DIRECTORY)?;
-                Ok(Part { fd, layer })
+                Ok(Part {
+                    fd,
+                    layer,
+                    has_named_marks,
+                })
             })
             .collect()
     }
@@ -94,7 +124,7 @@ impl Tree<'_> {
         layer
             .checked_sub(1)
             .and_then(|layer| self.over.get(layer))
-            .is_some_and(|layer| layer.is_generated)
+            .is_some_and(|layer| layer.made_by == Maker::Repot)
     }
 }
 
@@ -109,6 +139,18 @@ pub(super) fn children(parts: &[Part]) -> Result<Vec<(Vec<u8>, Vec<usize>)>> {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
+                continue;
+            }
+            if part.has_named_marks
+                && let Some(hidden) = name.strip_prefix(NAMED_WHITEOUT)
+            {
+                // What the layer itself has of that name was made later.
+                if found
+                    .get(hidden)
+                    .is_some_and(|(_, parts)| !parts.contains(&at))
+                {
+                    found.remove(hidden);
+                }
                 continue;
             }
             // Looked at only where it makes a difference: most directories are the tree's alone.
@@ -168,7 +210,8 @@ fn is_marked_whiteout(part: &Part, name: &[u8], stat: &Stat) -> Result<bool> {
 /// Whether a layer's directory hides all below it. A directory that was renamed keeps its content under another name below, which
 /// cannot be put together here.
 fn is_opaque(part: &Part) -> Result<bool> {
-    let mut is_opaque = false;
+    let mut is_opaque = part.has_named_marks
+        && rustix::fs::statat(&part.fd, NAMED_OPAQUE, AtFlags::SYMLINK_NOFOLLOW).is_ok();
     for (name, value) in fd_xattrs(part.fd.as_fd())? {
         let own = PREFIXES
             .iter()

@@ -9,8 +9,8 @@ mod merge;
 pub(crate) mod sparse;
 mod xattrs;
 
-pub use merge::Layer;
 pub(crate) use merge::{Holes, Tree};
+pub use merge::{Layer, Maker};
 
 use crate::archive::BLOCK;
 use crate::beneath;
@@ -231,6 +231,7 @@ impl Packer<'_> {
             Ok(Part {
                 fd,
                 layer: part.layer,
+                has_named_marks: part.has_named_marks,
             })
         };
         let dirs: rustix::io::Result<Vec<Part>> = parts.iter().map(open).collect();

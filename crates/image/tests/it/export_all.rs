@@ -5,8 +5,8 @@ use crate::export::meta;
 use crate::roundtrip::{add_pax_features, make_small_tree, make_tree};
 use crate::tree::{Times, assert_same, names, snapshot};
 use repot_image::{
-    Compression, Durability, Export, Format, ImportOptions, Layer, Limits, Silent, SourceRef,
-    Store, export_at, export_stream, pack_tree, unpack_tar,
+    Compression, Durability, Export, Format, ImportOptions, Layer, Limits, Maker, Silent,
+    SourceRef, Store, export_at, export_stream, pack_tree, unpack_tar,
 };
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
 use std::collections::BTreeMap;
@@ -35,13 +35,24 @@ const ALL: [Format; 13] = [
 ];
 
 fn write(format: Format, compression: Compression, root: &Path, over: &[&Path], out: &Path) {
+    write_made_by(Maker::Repot, format, compression, root, over, out);
+}
+
+fn write_made_by(
+    made_by: Maker,
+    format: Format,
+    compression: Compression,
+    root: &Path,
+    over: &[&Path],
+    out: &Path,
+) {
     let dir = File::open(root).unwrap();
     let over: Vec<File> = over.iter().map(|path| File::open(path).unwrap()).collect();
     let over: Vec<Layer<'_>> = over
         .iter()
         .map(|layer| Layer {
             root: layer.as_fd(),
-            is_generated: true,
+            made_by,
         })
         .collect();
     let what = Export {
@@ -468,6 +479,44 @@ fn empty_files_can_be_marks_too() {
     write(Format::Tar, Compression::None, &base, &[&layer], &out);
     let list = run("tar", &["-tf", out.to_str().unwrap()]);
     assert_eq!(list, "./\n./etc/\n./etc/empty\n");
+}
+
+#[test]
+fn fuse_overlayfs_has_names_as_marks() {
+    let temp = tempfile::tempdir().unwrap();
+    let (base, layer) = (temp.path().join("base"), temp.path().join("layer"));
+    for (root, paths) in [
+        (&base, &["etc/gone", "etc/kept", "opq/old", "dir/x/y"][..]),
+        (
+            &layer,
+            &["etc/.wh.gone", "opq/.wh..wh..opq", "opq/new", "dir/.wh.x"],
+        ),
+    ] {
+        for path in paths {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+    }
+    let list = |made_by| {
+        let out = temp.path().join("x.tar");
+        write_made_by(
+            made_by,
+            Format::Tar,
+            Compression::None,
+            &base,
+            &[&layer],
+            &out,
+        );
+        run("tar", &["-tf", out.to_str().unwrap()])
+    };
+    assert_eq!(
+        list(Maker::FuseOverlayfs),
+        "./\n./dir/\n./etc/\n./etc/kept\n./opq/\n./opq/new\n"
+    );
+    // To the kernel they are files like others.
+    assert!(list(Maker::Kernel).contains("./etc/gone\n"));
+    assert!(list(Maker::Kernel).contains("./etc/.wh.gone\n"));
 }
 
 #[test]
