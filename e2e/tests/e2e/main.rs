@@ -22,6 +22,7 @@ mod rootless;
 mod rules;
 mod run;
 mod sandbox;
+mod served;
 mod session;
 mod sources;
 mod stopping;

@@ -29,7 +29,7 @@ fn cell(case: &Case) -> Result<()> {
     sandbox.finish()
 }
 
-fn whole_life(sandbox: &Sandbox, case: &Case) -> Result<()> {
+pub fn whole_life(sandbox: &Sandbox, case: &Case) -> Result<()> {
     let image = sandbox.ok(&["import", &tarball(case)?])?;
     attended_in(sandbox, case, image.trim())?;
     locked_in(sandbox, case, image.trim())?;

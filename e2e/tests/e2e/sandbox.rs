@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,6 +36,8 @@ pub struct Sandbox {
     around: Vec<String>,
     /// Variables for every command.
     env: Vec<(&'static str, String)>,
+    /// What keeps the mount namespace of [`Sandbox::on_a_lasting_host`]. Fields are dropped after everything else.
+    host: Option<Host>,
     is_checked: bool,
 }
 
@@ -61,6 +64,7 @@ impl Sandbox {
             machines: AtomicU32::new(0),
             around: Vec::new(),
             env: Vec::new(),
+            host: None,
             is_checked: false,
         })
     }
@@ -73,7 +77,14 @@ impl Sandbox {
         let mut sandbox = Sandbox::new()?;
         let dir = sandbox.dir.path();
         let program = dir.join("repot");
-        fs::copy(&sandbox.program, &program).context("copying repot")?;
+        // By another process: one that a parallel test forks meanwhile would hold the new file open for writing, and nobody could
+        // execute it (ETXTBSY).
+        let done = process::run(
+            Command::new("cp").args([&sandbox.program, &program]),
+            b"",
+            SHORT,
+        )?;
+        ensure!(done.code == 0, "copying repot: {done}");
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
             .context("opening a directory")?;
         chown(dir, Some(user.uid), Some(user.gid)).context("giving a directory away")?;
@@ -177,6 +188,25 @@ impl Sandbox {
         self.put_around(&[&unshare[..], &["sh", "-c", &script, "sh"]].concat());
     }
 
+    /// The same in one mount namespace for all commands: what is mounted in it stays mounted between them.
+    pub fn on_a_lasting_host(&mut self, script: &str) -> Result<()> {
+        let script = format!("({script}) && echo ready && exec sleep infinity");
+        let mut host = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .context("starting unshare")?;
+        let mut said = String::new();
+        let output = host.stdout.take().context("reading from unshare")?;
+        let host = Host(host);
+        BufReader::new(output).read_line(&mut said)?;
+        ensure!(said == "ready\n", "the host was not set up: {said:?}");
+        let namespace = format!("--mount=/proc/{}/ns/mnt", host.0.id());
+        self.put_around(&["/usr/bin/nsenter", &namespace, "--"]);
+        self.host = Some(host);
+        Ok(())
+    }
+
     /// Gives every command this variable from here on.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         self.put_around(&["env", &format!("{name}={value}")]);
@@ -274,6 +304,7 @@ impl Sandbox {
     /// Nothing of this test is left: no process, mount, cgroup, device, no run-time state; no kernel setting and
     /// no base tree has changed. Call it last, when all machines have ended and been removed.
     pub fn finish(mut self) -> Result<()> {
+        self.host = None;
         let mut left = Vec::new();
         let gone = process::until("nothing of the test is left", SHORT, || {
             left = self.leftovers()?;
@@ -309,6 +340,16 @@ impl Sandbox {
             left.extend(entries.map(|entry| format!("+ file {}", entry.path().display())));
         }
         Ok(left)
+    }
+}
+
+/// A process that does nothing but keep a mount namespace.
+struct Host(std::process::Child);
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
