@@ -29,6 +29,7 @@ mod wsl;
 
 pub use host::{CgroupLayout, Host};
 pub use native::native_offers;
+pub use oci::{image_argv, image_capabilities};
 
 use repot_model::{
     BindMount, CommandLine, EngineId, HandOver, Limits, MachineName, Network, Offers, Signal,

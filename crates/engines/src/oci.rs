@@ -121,6 +121,43 @@ pub(crate) fn argv(
     Ok(argv)
 }
 
+/// In an image that is run without repot: makes a cgroup2 of the container's own writable, unless it is or that takes privileges that
+/// are not there, and becomes the init. A cgroup namespace comes first, since engines give none by themselves on hosts with v1.
+/// The root of all cgroups, which has no `cgroup.events`, is the host's: it is seen where the engine knows nothing of cgroup2, and
+/// let go. Podman's mode for systemd is for commands that end with `/systemd`, behind `/bin/sh -c` too (podman
+/// `pkg/specgen/generate/container_create.go`).
+const IMAGE_ENTRY: &str = "\
+[ -w /sys/fs/cgroup/cgroup.procs ] || \
+if unshare -C true 2>/dev/null; then \
+exec unshare -C /bin/sh -c '\
+mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup && \
+{ [ -e /sys/fs/cgroup/cgroup.events ] || umount /sys/fs/cgroup; }; \
+exec \"$0\" \"$@\"' \"$0\" \"$@\"; \
+elif ! [ -w /sys/fs/cgroup/systemd/cgroup.procs ]; then \
+echo 'This system needs cgroups that it may write to: run it with --cap-add SYS_ADMIN.' >&2; \
+fi; exec \"$0\" \"$@\" # for Podman: /systemd";
+
+/// argv for an image of a tree that is run without repot: the init's own, or, where it asks for cgroup2, a command of the tree's shell
+/// that becomes the init (ADR 0012).
+pub fn image_argv(argv: Vec<String>, cgroups: &[CgroupVersion]) -> Vec<String> {
+    if !cgroups.contains(&CgroupVersion::V2) {
+        return argv;
+    }
+    let entry = ["/bin/sh", "-c", IMAGE_ENTRY].map(str::to_owned);
+    entry.into_iter().chain(argv).collect()
+}
+
+/// Capabilities with which such an image does all that its tree can: those that Docker does not give by itself.
+pub fn image_capabilities(cgroups: &[CgroupVersion], has_agetty: bool) -> Vec<&'static str> {
+    // Other gettys take the console from PID 1, to which runc has given it, or end (ioctl_tty(2), TIOCSCTTY).
+    let admin = !cgroups.is_empty() || !has_agetty;
+    let admin = admin.then_some("SYS_ADMIN");
+    admin
+        .into_iter()
+        .chain(["SYS_BOOT", "SYS_TTY_CONFIG"])
+        .collect()
+}
+
 /// tmpfs mounts of a machine: what inits expect to find empty, then what the user wants. Programs in `/run` are run by some.
 pub(crate) fn tmpfs(launch: &Launch) -> Vec<TmpfsMount> {
     let own = [("/run", "exec,mode=755"), ("/run/lock", "mode=1777")];
@@ -320,4 +357,32 @@ pub(crate) fn unaided<'a>(name: &'a str, image: &'a str) -> [&'a str; 7] {
         name,
         image,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_start_the_init_by_the_trees_shell() {
+        let init = || vec!["/sbin/init".to_owned(), "a b".to_owned()];
+        assert_eq!(image_argv(init(), &[]), init());
+        assert_eq!(image_argv(init(), &[CgroupVersion::V1Systemd]), init());
+        let argv = image_argv(init(), &[CgroupVersion::V2, CgroupVersion::V1Systemd]);
+        assert_eq!(argv[3..], init());
+        // By which Podman takes it for a systemd.
+        assert!(argv[2].ends_with("/systemd"));
+        // The shell has no objection, and the arguments arrive.
+        let argv = image_argv(
+            ["/bin/echo", "a b", "c"].map(str::to_owned).to_vec(),
+            &[CgroupVersion::V2],
+        );
+        let output = std::process::Command::new(&argv[0])
+            .args(&argv[1..2])
+            .arg(argv[2].replace("unshare -C", "false"))
+            .args(&argv[3..])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "a b c\n");
+    }
 }

@@ -10,7 +10,7 @@ use crate::{adapt, output};
 use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use repot_doctor::rules::Wishes;
-use repot_engines::{Discovery, Host, Usable};
+use repot_engines::{Discovery, Host, Usable, image_argv, image_capabilities};
 use repot_image::{
     Compression, Export, Format, ImageMeta, Layer, Maker, PackReport, Snapshot, export_at,
     export_stream,
@@ -67,7 +67,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         })
         .collect();
     let top = open(&tree.base)?;
-    let meta = meta(args, &tree, &root, &facts, target.as_ref(), stop_signal)?;
+    let mut meta = meta(args, &tree, &root, &facts, target.as_ref(), stop_signal)?;
+    let start = form.start(&facts, target.as_ref(), &mut meta);
     let bar = bar(&args.source);
     let progress = |now: &Snapshot| bar.set_position(now.read_bytes);
     let what = Export {
@@ -87,6 +88,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     bar.finish_and_clear();
     let report = written.with_context(|| format!("exporting {}", args.source));
     tell(&hinted(report)?, &edits, target.as_ref());
+    if let Some(start) = start {
+        output::note(format!("repot: to boot it: {start}"));
+    }
     Ok(0)
 }
 
@@ -161,6 +165,41 @@ impl Form {
             compression,
             engine,
         })
+    }
+}
+
+impl Form {
+    /// Has an image for Docker and its like start the init in a way that needs no repot, and tells how it is run.
+    fn start(
+        &self,
+        facts: &Facts,
+        target: Option<&Target>,
+        meta: &mut ImageMeta,
+    ) -> Option<String> {
+        let client = match self.format {
+            Format::DockerArchive => "docker",
+            Format::OciArchive | Format::OciLayout => "podman",
+            Format::Aci
+            | Format::Directory
+            | Format::Lxc
+            | Format::LxdSplit
+            | Format::LxdSquashfs
+            | Format::LxdUnified
+            | Format::Nspawn
+            | Format::Squashfs
+            | Format::Tar
+            | Format::Wsl { .. } => return None,
+        };
+        target.filter(|target| target.is_adapted)?;
+        let cgroups = repot_doctor::needs(facts)?.cgroups;
+        meta.argv = image_argv(std::mem::take(&mut meta.argv), &cgroups);
+        let gettys = &facts.login.gettys;
+        let has_agetty = gettys.iter().any(|path| path.ends_with("/agetty"));
+        let options: String = image_capabilities(&cgroups, has_agetty)
+            .iter()
+            .map(|name| format!(" --cap-add {name}"))
+            .collect();
+        Some(format!("{client} run -it{options} {}", meta.name))
     }
 }
 

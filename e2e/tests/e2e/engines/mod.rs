@@ -14,6 +14,7 @@ mod lxd;
 mod machinectl;
 mod nspawn;
 mod podman;
+mod taken;
 
 use anyhow::{Context, Result, ensure};
 use repot_e2e::console::Console;
