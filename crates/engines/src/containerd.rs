@@ -121,6 +121,10 @@ impl Engine for Containerd {
                 .map(|signal| format!("--signal={}", signal.number())),
         );
         stop.push(name.clone());
+        let filter = format!("labels.repot==\"{}\"", launch.dir.display());
+        let asked = ctr(host, ["containers", "list", "--quiet", &filter]);
+        let own =
+            |words: &[&str]| oci::run_if(asked.clone(), &name, ctr(host, words.iter().copied()));
         Ok(HandOver {
             engine: EngineId(self.id().to_owned()),
             delivery: Delivery::Image {
@@ -145,12 +149,12 @@ impl Engine for Containerd {
             stays_in_cgroup: false,
             // A task that nobody waits for stays, and keeps the next one from starting.
             kill: vec![
-                ctr(host, ["tasks", "kill", "--signal=KILL", &name]),
-                ctr(host, ["tasks", "delete", "--force", &name]),
+                own(&["tasks", "kill", "--signal=KILL", &name]),
+                own(&["tasks", "delete", "--force", &name]),
             ],
             remove: vec![
-                ctr(host, ["tasks", "delete", "--force", &name]),
-                ctr(host, ["containers", "delete", &name]),
+                own(&["tasks", "delete", "--force", &name]),
+                own(&["containers", "delete", &name]),
                 ctr(host, ["images", "delete", "--sync", &image]),
             ],
             by_hand: vec![
@@ -198,6 +202,7 @@ fn create_options(engine: &str, launch: &Launch, host: &Host) -> Result<Vec<Stri
     let mut options = ["--tty", "--seccomp", "--allow-new-privs"]
         .map(str::to_owned)
         .to_vec();
+    options.extend(["--label".to_owned(), oci::label(launch)]);
     for name in oci::extra_capabilities(launch, host) {
         options.extend(["--cap-add".to_owned(), format!("CAP_{name}")]);
     }
@@ -259,7 +264,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             plan.setup[1].to_string(),
-            "ctr containers create --tty --seccomp --allow-new-privs --cap-add CAP_AUDIT_WRITE \
+            "ctr containers create --tty --seccomp --allow-new-privs --label repot=/var/lib/repot/machines/web --cap-add CAP_AUDIT_WRITE \
              --cap-add CAP_MKNOD --cap-add CAP_SYS_ADMIN --cap-add CAP_SYS_BOOT --cap-add CAP_SYS_TTY_CONFIG \
              --mount type=tmpfs,src=tmpfs,dst=/run,options=nosuid:nodev:exec:mode=755 \
              --mount type=tmpfs,src=tmpfs,dst=/run/lock,options=nosuid:nodev:mode=1777 \
@@ -273,6 +278,18 @@ mod tests {
         assert_eq!(
             plan.start.to_string(),
             "ctr tasks start --pid-file /run/repot/web/leader.pid repot-web"
+        );
+    }
+
+    #[test]
+    fn what_is_another_ones_is_neither_killed_nor_removed() {
+        let plan = Containerd
+            .hand_over(&launch(), &host(CgroupLayout::Hybrid), &found("1.6.20"))
+            .unwrap();
+        assert_eq!(
+            plan.remove[1].argv[2],
+            "[ \"$(ctr containers list --quiet 'labels.repot==\"/var/lib/repot/machines/web\"' 2>/dev/null)\" = repot-web ] \
+             && exec ctr containers delete repot-web"
         );
     }
 

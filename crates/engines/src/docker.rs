@@ -77,6 +77,9 @@ impl Engine for Docker {
         create.extend(oci::create_options(launch, host));
         create.push(image.clone());
         create.extend(argv);
+        let own = |words: &[&str]| {
+            oci::run_if_own(launch, |words| docker(host, words.iter().copied()), words)
+        };
         Ok(HandOver {
             engine: EngineId(self.id().to_owned()),
             // Docker reads OCI archives only since 25.
@@ -107,9 +110,9 @@ impl Engine for Docker {
             restarts_itself: false,
             reboot_status: None,
             stays_in_cgroup: false,
-            kill: vec![docker(host, ["kill", &name])],
+            kill: vec![own(&["kill", &name])],
             remove: vec![
-                docker(host, ["rm", "--force", "--volumes", &name]),
+                own(&["rm", "--force", "--volumes", &name]),
                 docker(host, ["rmi", &image]),
             ],
             by_hand: oci::by_hand(&name, |words| docker(host, words.iter().copied())),
@@ -120,8 +123,8 @@ impl Engine for Docker {
         let mut plan = self.hand_over(launch, host, found).ok()?;
         let name = launch.engine_name();
         let image = format!("{name}:latest");
-        let words = oci::unaided(&name, &image);
-        let create = words.into_iter().chain(["/sbin/init"]);
+        let words = oci::unaided(launch, &image);
+        let create = words.into_iter().chain(["/sbin/init".to_owned()]);
         *plan.setup.last_mut()? = docker(host, create);
         Some(plan)
     }
@@ -154,7 +157,7 @@ mod tests {
             [
                 "DOCKER_HOST=unix:///run/d.sock docker load --quiet --input=/var/lib/repot/machines/web/image.tar",
                 "DOCKER_HOST=unix:///run/d.sock docker create --tty --interactive --name=repot-web \
-                 --hostname=web.example --stop-timeout=90 --network=none --stop-signal=SIGRTMIN+4 \
+                 --label=repot=/var/lib/repot/machines/web --hostname=web.example --stop-timeout=90 --network=none --stop-signal=SIGRTMIN+4 \
                  --cap-add=AUDIT_WRITE --cap-add=MKNOD --cap-add=SYS_ADMIN --cap-add=SYS_BOOT \
                  --cap-add=SYS_TTY_CONFIG --cgroupns=private --tmpfs=/run:exec,mode=755 \
                  --tmpfs=/run/lock:mode=1777 --tmpfs=/scratch:size=1m \

@@ -5,7 +5,7 @@
 use crate::{CgroupLayout, Error, Host, Launch, Result};
 use repot_model::{
     BindMount, CgroupVersion, CommandLine, EngineId, Network, OfferedTerminal, Offers,
-    ProgramOffer, Resolver, StopOffer, Sys, TmpfsMount,
+    ProgramOffer, Resolver, StopOffer, Sys, TmpfsMount, shell_word,
 };
 
 /// Why a user without privileges cannot have a machine there.
@@ -204,6 +204,7 @@ fn csv(field: &str) -> String {
 pub(crate) fn create_options(launch: &Launch, host: &Host) -> Vec<String> {
     let mut options = vec![
         format!("--name={}", launch.engine_name()),
+        format!("--label={}", label(launch)),
         format!("--hostname={}", launch.hostname),
         format!("--stop-timeout={}", launch.patience_s),
         match launch.network {
@@ -347,16 +348,45 @@ pub(crate) fn by_hand(
 }
 
 /// The obvious way to make a container of a tree's image. A network would leave a bridge on the host.
-pub(crate) fn unaided<'a>(name: &'a str, image: &'a str) -> [&'a str; 7] {
-    [
-        "create",
-        "--tty",
-        "--interactive",
-        "--network=none",
-        "--name",
-        name,
-        image,
-    ]
+pub(crate) fn unaided(launch: &Launch, image: &str) -> Vec<String> {
+    let name = format!("--name={}", launch.engine_name());
+    let label = format!("--label={}", label(launch));
+    ["create", "--tty", "--interactive", "--network=none"]
+        .into_iter()
+        .chain([name.as_str(), &label, image])
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What a container says of whose it is: names are shared with all others, also with machines of another `REPOT_DATA_DIR`.
+pub(crate) fn label(launch: &Launch) -> String {
+    format!("repot={}", launch.dir.display())
+}
+
+/// A command that is run only if another one answers this.
+pub(crate) fn run_if(asked: CommandLine, answer: &str, command: CommandLine) -> CommandLine {
+    let text = format!(
+        "[ \"$({} 2>/dev/null)\" = {} ] && exec {}",
+        CommandLine::new(asked.argv),
+        shell_word(answer),
+        CommandLine::new(command.argv)
+    );
+    CommandLine {
+        argv: vec!["/bin/sh".into(), "-c".into(), text],
+        env: command.env,
+    }
+}
+
+/// The same for clients that understand Docker's words: the container must be this machine's.
+pub(crate) fn run_if_own(
+    launch: &Launch,
+    client: impl Fn(&[&str]) -> CommandLine,
+    words: &[&str],
+) -> CommandLine {
+    let format = "--format={{index .Config.Labels \"repot\"}}";
+    let name = launch.engine_name();
+    let asked = client(&["inspect", "--type=container", format, &name]);
+    run_if(asked, &launch.dir.display().to_string(), client(words))
 }
 
 #[cfg(test)]

@@ -159,6 +159,9 @@ impl Engine for Podman {
             start.extend(["--interactive", "--detach-keys="]);
         }
         start.push(&name);
+        let own = |words: &[&str]| {
+            oci::run_if_own(launch, |words| podman(host, words.iter().copied()), words)
+        };
         Ok(HandOver {
             engine: EngineId(self.id().to_owned()),
             delivery: Delivery::Image {
@@ -192,9 +195,9 @@ impl Engine for Podman {
             restarts_itself: false,
             reboot_status: None,
             stays_in_cgroup: false,
-            kill: vec![podman(host, ["kill", &name])],
+            kill: vec![own(&["kill", &name])],
             remove: vec![
-                podman(host, ["rm", "--force", "--volumes", "--time=0", &name]),
+                own(&["rm", "--force", "--volumes", "--time=0", &name]),
                 podman(host, ["rmi", &image]),
             ],
             by_hand: oci::by_hand(&name, |words| podman(host, words.iter().copied())),
@@ -205,8 +208,8 @@ impl Engine for Podman {
         let mut plan = self.hand_over(launch, host, found).ok()?;
         let name = launch.engine_name();
         let image = format!("localhost/{name}:latest");
-        let words = oci::unaided(&name, &image);
-        let create = words.into_iter().chain(["/sbin/init"]);
+        let words = oci::unaided(launch, &image);
+        let create = words.into_iter().chain(["/sbin/init".to_owned()]);
         *plan.setup.last_mut()? = podman(host, create);
         Some(plan)
     }

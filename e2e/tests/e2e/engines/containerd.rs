@@ -22,6 +22,11 @@ fn kept_sysvinit() -> Result<()> {
 }
 
 #[test]
+fn another_ones_container_stays() -> Result<()> {
+    daemons::another_ones("containerd")
+}
+
+#[test]
 fn orphaned() -> Result<()> {
     daemons::with("containerd", |sandbox, _| {
         super::orphaned_in(sandbox, &BOOKWORM_RUNIT, "containerd")

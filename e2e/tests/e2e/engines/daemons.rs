@@ -127,3 +127,25 @@ pub fn unreachable(engine: &str, variable: &'static str, address: &str, says: &s
     );
     sandbox.finish()
 }
+
+/// A container of the same name that is a machine of another data directory is not taken for one's own: it stays, and the user
+/// hears of it.
+pub fn another_ones(engine: &str) -> Result<()> {
+    with(engine, |sandbox, daemon| {
+        let tree = sandbox.base(Tree::named("busybox-alpine")?.with_password())?;
+        let name = sandbox.name();
+        sandbox.ok(&["boot", &tree, "--on", engine, "-d", "-n", &name])?;
+        let mut other = Sandbox::new()?;
+        other.put_env(daemon.env());
+        let refused = other.expect(&["boot", &tree, "--on", engine, "-d", "-n", &name], 3)?;
+        ensure!(
+            refused.err().contains("exists") || refused.err().contains("in use"),
+            "{refused}"
+        );
+        ensure!(other.row(&name)?.is_none(), "a machine was made: {refused}");
+        ensure!(sandbox.exec(&name, &["echo", "there"])? == "there");
+        sandbox.ok(&["stop", &name])?;
+        sandbox.ok(&["rm", &name])?;
+        other.finish()
+    })
+}

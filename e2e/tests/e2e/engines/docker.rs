@@ -22,6 +22,11 @@ fn kept_sysvinit() -> Result<()> {
 }
 
 #[test]
+fn another_ones_container_stays() -> Result<()> {
+    daemons::another_ones("docker")
+}
+
+#[test]
 fn orphaned() -> Result<()> {
     daemons::with("docker", |sandbox, _| {
         super::orphaned_in(sandbox, &BOOKWORM_RUNIT, "docker")

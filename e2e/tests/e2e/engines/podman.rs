@@ -32,6 +32,11 @@ fn kept_sysvinit() -> Result<()> {
 }
 
 #[test]
+fn another_ones_container_stays() -> Result<()> {
+    daemons::another_ones("podman")
+}
+
+#[test]
 fn orphaned() -> Result<()> {
     daemons::with("podman", |sandbox, _| {
         super::orphaned_in(sandbox, &BOOKWORM_RUNIT, "podman")
