@@ -9,7 +9,7 @@
 
 use crate::{CgroupLayout, Discovery, Engine, Error, Host, Launch, Result, probe};
 use repot_model::{
-    CgroupVersion, CommandLine, Delivery, EngineId, HandOver, LeaderProbe, Network,
+    CgroupVersion, CommandLine, Delivery, EngineId, HandOver, Keyrings, LeaderProbe, Network,
     OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
 };
 
@@ -91,9 +91,8 @@ impl Engine for Chroot {
             ids: u32::MAX,
             raises_limits: host.has_capability_named("SYS_RESOURCE"),
             sets_loginuid: host.has_capability_named("AUDIT_CONTROL"),
-            has_keyring: true,
+            keyrings: Keyrings::Given,
             sys: Sys::ReadOnly,
-            may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::SharedNetwork,
             unprivileged: false,

@@ -13,7 +13,8 @@ use crate::probe::{Answer, ask, first_line};
 use crate::{CgroupLayout, Discovery, Error, Host, Launch, Result, Usable};
 use repot_model::{
     CgroupVersion, CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, ImageFormat,
-    LeaderProbe, Network, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
+    Keyrings, LeaderProbe, Network, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer,
+    Sys,
 };
 use serde_json::Value;
 
@@ -182,9 +183,8 @@ impl Flavour {
             raises_limits: false,
             // In a user namespace pam_loginuid ignores the failure (pam_loginuid.c, `set_loginuid`).
             sets_loginuid: true,
-            has_keyring: true,
+            keyrings: Keyrings::Given,
             sys: Sys::ReadOnlyByRepot,
-            may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::Machine,
             unprivileged: true,

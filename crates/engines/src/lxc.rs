@@ -8,7 +8,7 @@ mod config;
 use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, probe};
 use config::Config;
 use repot_model::{
-    CgroupVersion, CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, HostFile,
+    CgroupVersion, CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, HostFile, Keyrings,
     LeaderProbe, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
 };
 
@@ -54,7 +54,7 @@ impl Engine for Lxc {
         )
     }
 
-    fn offers(&self, host: &Host, _found: &Discovery) -> Offers {
+    fn offers(&self, host: &Host, found: &Discovery) -> Offers {
         Offers {
             engine: EngineId(self.id().to_owned()),
             // A bind mount, so that login sees its name (M).
@@ -85,17 +85,19 @@ impl Engine for Lxc {
             mounts: ["/proc", "/sys", "/dev", "/dev/shm", "/run"]
                 .map(str::to_owned)
                 .to_vec(),
-            demands: vec![Demand {
-                what: Demanded::MountPoints,
-                message: "Failed to mount \"proc\"".into(),
-                source: "liblxc src/lxc/conf.c, lxc_mount_auto_mounts()".into(),
-            }],
+            demands: match makes_mount_points(found) {
+                true => Vec::new(),
+                false => vec![Demand {
+                    what: Demanded::MountPoints,
+                    message: "Failed to mount \"proc\"".into(),
+                    source: "liblxc src/lxc/conf.c, lxc_mount_auto_mounts()".into(),
+                }],
+            },
             ids: u32::MAX,
             raises_limits: host.has_capability_named("SYS_RESOURCE"),
-            sets_loginuid: host.has_capability_named("AUDIT_CONTROL"),
-            has_keyring: true,
+            sets_loginuid: host.has_capability_named("AUDIT_CONTROL") || !host.has_loginuid,
+            keyrings: Keyrings::Given,
             sys: Sys::ReadOnly,
-            may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::Machine,
             unprivileged: false,
@@ -191,6 +193,16 @@ impl Engine for Lxc {
         let script = r#"for name in $(lxc-ls -1 -P "$1"); do printf '%s\t%s\n' "$name" "$(lxc-info -P "$1" -n "$name" -sH)"; done"#;
         Some(CommandLine::new(["sh", "-c", script, "sh", place]))
     }
+}
+
+/// Whether it makes `/proc` and `/sys` itself where the tree has none.
+///
+/// # Source
+/// liblxc c7f11d62, "mkdir -p /proc /sys on container startup", in 4.0.7; 5.0.2 makes `/dev` as well (M).
+fn makes_mount_points(found: &Discovery) -> bool {
+    let numbers = found.version.as_deref().unwrap_or_default().split('.');
+    let numbers: Vec<u32> = numbers.map_while(|part| part.parse().ok()).collect();
+    numbers >= vec![4, 0, 7]
 }
 
 #[cfg(test)]
@@ -360,8 +372,12 @@ lxc.seccomp.profile = /var/lib/repot/machines/web/lxc/seccomp
         assert!(!offers.capabilities.contains(&"SYS_TIME".to_owned()));
         host.capability_bound = 0;
         let offers = Lxc.offers(&host, &found("5.0.2"));
-        assert!(!offers.raises_limits && !offers.sets_loginuid);
-        assert!(offers.capabilities.is_empty());
+        // What nobody has set yet may be set once.
+        assert!(!offers.raises_limits && offers.sets_loginuid);
+        host.has_loginuid = true;
+        assert!(!Lxc.offers(&host, &found("5.0.2")).sets_loginuid);
+        assert!(offers.capabilities.is_empty() && offers.demands.is_empty());
+        assert_eq!(Lxc.offers(&host, &found("4.0.6")).demands.len(), 1);
         host.has_apparmor = true;
         let plan = Lxc.hand_over(&launch(), &host, &found("5.0.2")).unwrap();
         assert!(

@@ -1,7 +1,8 @@
 //! repot's own runtime: what it gives. It needs no handing over.
 
 use repot_model::{
-    CgroupVersion, EngineId, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
+    CgroupVersion, EngineId, Keyrings, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer,
+    Sys,
 };
 
 /// Capabilities that the runtime leaves to a machine in a user namespace of its own. The list with its reasons is
@@ -52,9 +53,9 @@ pub fn native_offers(cgroups: Vec<CgroupVersion>, shares_network: bool) -> Offer
         raises_limits: false,
         // In a user namespace pam_loginuid ignores the failure (pam_loginuid.c, `set_loginuid`).
         sets_loginuid: true,
-        has_keyring: true,
+        // The filter answers ENOSYS to keyctl(2) and add_key(2).
+        keyrings: Keyrings::Unknown,
         sys: Sys::ReadOnly,
-        may_mount: true,
         interfaces: Vec::new(),
         resolver: if shares_network {
             Resolver::SharedNetwork

@@ -5,8 +5,8 @@
 
 use crate::{CgroupLayout, Discovery, Engine, Host, Launch, Result, Usable, names, probe};
 use repot_model::{
-    CgroupVersion, CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, LeaderProbe,
-    Network, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
+    CgroupVersion, CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, Keyrings,
+    LeaderProbe, Network, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys,
 };
 use std::path::PathBuf;
 
@@ -117,11 +117,11 @@ impl Engine for Nspawn {
             ],
             ids: 65536,
             raises_limits: host.has_capability_named("SYS_RESOURCE"),
-            sets_loginuid: host.has_capability_named("AUDIT_CONTROL"),
+            // It takes the login ID away if it may (nspawn.c, `reset_audit_loginuid`); what is not set may be set once.
+            sets_loginuid: host.has_capability_named("AUDIT_CONTROL") || !host.has_loginuid,
             // Its filter answers ENOSYS to keyctl(2) and add_key(2) (nspawn-seccomp.c).
-            has_keyring: true,
+            keyrings: Keyrings::Unknown,
             sys: Sys::ReadOnly,
-            may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::Machine,
             unprivileged: false,

@@ -4,7 +4,7 @@
 
 use crate::{CgroupLayout, Error, Host, Launch, Result};
 use repot_model::{
-    BindMount, CgroupVersion, CommandLine, EngineId, Network, OfferedTerminal, Offers,
+    BindMount, CgroupVersion, CommandLine, EngineId, Keyrings, Network, OfferedTerminal, Offers,
     ProgramOffer, Resolver, StopOffer, Sys, TmpfsMount, shell_word,
 };
 
@@ -291,9 +291,8 @@ pub(crate) fn offers(engine: &str, host: &Host, container: Option<&str>) -> Offe
         // Daemons are started by an init, so that their login ID is unset, and may be set once (kernel/auditsc.c).
         sets_loginuid: true,
         // Their filters answer EPERM to keyctl(2) and add_key(2).
-        has_keyring: false,
+        keyrings: Keyrings::Refused,
         sys: Sys::ReadOnly,
-        may_mount: true,
         interfaces: Vec::new(),
         resolver: Resolver::Engine,
         unprivileged: false,

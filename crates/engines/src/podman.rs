@@ -115,6 +115,8 @@ impl Engine for Podman {
         Offers {
             // Processes are children of the caller's session, and inherit its login ID.
             sets_loginuid: !host.has_loginuid,
+            // Its filter lets keyctl(2) through (containers/common pkg/seccomp/seccomp.json).
+            keyrings: repot_model::Keyrings::Given,
             cgroups: cgroups(host),
             unprivileged: !host.is_root,
             ids: if host.is_root { u32::MAX } else { 65_536 },

@@ -5,8 +5,8 @@
 
 use crate::{Discovery, Engine, Error, Host, Launch, Result, Usable, probe};
 use repot_model::{
-    CgroupVersion, EngineId, HandOver, OfferedTerminal, Offers, ProgramOffer, Resolver, Signal,
-    StopOffer, Sys,
+    CgroupVersion, EngineId, HandOver, Keyrings, OfferedTerminal, Offers, ProgramOffer, Resolver,
+    Signal, StopOffer, Sys,
 };
 
 #[derive(Debug)]
@@ -83,9 +83,8 @@ impl Engine for Rkt {
             ids: 65536,
             raises_limits: false,
             sets_loginuid: false,
-            has_keyring: true,
+            keyrings: Keyrings::Given,
             sys: Sys::ReadOnly,
-            may_mount: false,
             interfaces: vec!["eth0".into()],
             resolver: Resolver::Engine,
             unprivileged: false,

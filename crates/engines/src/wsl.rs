@@ -7,8 +7,8 @@
 
 use crate::{Discovery, Engine, Error, Host, Launch, Result, Usable};
 use repot_model::{
-    CgroupVersion, Demand, Demanded, EngineId, HandOver, OfferedTerminal, Offers, ProgramOffer,
-    Resolver, StopOffer, Sys,
+    CgroupVersion, Demand, Demanded, EngineId, HandOver, Keyrings, OfferedTerminal, Offers,
+    ProgramOffer, Resolver, StopOffer, Sys,
 };
 
 #[derive(Debug)]
@@ -68,9 +68,8 @@ impl Engine for Wsl {
             ids: u32::MAX,
             raises_limits: true,
             sets_loginuid: true,
-            has_keyring: true,
+            keyrings: Keyrings::Given,
             sys: Sys::Writable,
-            may_mount: true,
             interfaces: vec!["eth0".into()],
             resolver: Resolver::Engine,
             unprivileged: false,

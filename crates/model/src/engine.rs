@@ -63,12 +63,10 @@ pub struct Offers {
     pub raises_limits: bool,
     /// Whether `/proc/self/loginuid` can be written, or the attempt is ignored (audit(8), pam_loginuid(8)).
     pub sets_loginuid: bool,
-    /// Whether session keyrings can be made (keyrings(7)); ENOSYS counts as yes, since pam_keyinit(8) ignores it.
-    pub has_keyring: bool,
+    /// What becomes of an attempt to make a session keyring.
+    pub keyrings: Keyrings,
     /// How `/sys` is mounted.
     pub sys: Sys,
-    /// Whether file systems can be mounted inside, as systemd's sandboxed units do.
-    pub may_mount: bool,
     /// The network devices beside `lo`: `host0`, `eth0`.
     pub interfaces: Vec<String>,
     /// Whether it puts a resolv.conf into the machine, or the machine shares the host's network and needs the host's.
@@ -108,9 +106,8 @@ impl Offers {
             ids: 65536,
             raises_limits: true,
             sets_loginuid: true,
-            has_keyring: true,
+            keyrings: Keyrings::Given,
             sys: Sys::ReadOnly,
-            may_mount: true,
             interfaces: Vec::new(),
             resolver: Resolver::Machine,
             unprivileged: true,
@@ -185,6 +182,18 @@ pub enum StopOffer {
     },
     /// Only by repot, in the init's own way.
     Asks,
+}
+
+/// Whether session keyrings can be made (keyrings(7)), and what keyctl(2) answers where they cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keyrings {
+    /// They can.
+    Given,
+    /// ENOSYS, which programs that do without one take well.
+    Unknown,
+    /// EPERM.
+    Refused,
 }
 
 /// Who looks after name resolution.

@@ -22,7 +22,7 @@ mod state;
 
 pub use arch::{Arch, Libc};
 pub use engine::{
-    CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, HostFile, ImageFormat,
+    CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, HostFile, ImageFormat, Keyrings,
     LeaderProbe, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys, shell_word,
 };
 pub use facts::{

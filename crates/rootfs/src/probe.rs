@@ -2,7 +2,7 @@
 
 use crate::beneath::{self, Follow};
 use crate::{Error, Result, RootRead};
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{AtFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 impl RootRead {
@@ -21,18 +21,29 @@ impl RootRead {
         }
     }
 
-    /// Whether something is mounted at `path`, told from its device number: a bind mount of the same file system is not seen.
+    /// Whether something is mounted at `path`. Before Linux 5.8 it is told from the device number, by which a bind mount of the same
+    /// file system is not seen.
     ///
     /// # Errors
     /// As [`Self::metadata`].
+    ///
+    /// # Source
+    /// statx(2), `STATX_ATTR_MOUNT_ROOT`.
     pub fn is_mount_point(&self, path: &str) -> Result<bool> {
-        let device = |path: &str| {
+        let look = |path: &str| {
             let handle = beneath::lookup(self.handle_of_root(), path, Follow::No)?;
-            rustix::fs::fstat(&handle)
-                .map(|stat| stat.st_dev)
+            rustix::fs::statx(&handle, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
                 .map_err(|errno| Error::from_errno(path, errno))
         };
-        Ok(device(path)? != device("/")?)
+        let found = look(path)?;
+        if found
+            .stx_attributes_mask
+            .contains(StatxAttributes::MOUNT_ROOT)
+        {
+            return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+        }
+        let device = |found: &rustix::fs::Statx| (found.stx_dev_major, found.stx_dev_minor);
+        Ok(device(&found) != device(&look("/")?))
     }
 
     /// Whether the file system that holds the tree, or its mount, is read-only.

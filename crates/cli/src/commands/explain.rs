@@ -96,7 +96,8 @@ fn page(meta: &RuleMeta) -> String {
 fn index() -> String {
     let mut text = String::from(
         "# Rules\n\nThe known reasons why a tree does not boot or does not let you in. `repot doctor TREE --for ENGINE` says which apply,\n\
-         `repot explain RULE` prints these pages. Made by `repot generate rules docs/rules` from `crates/doctor/src/rules`.\n\n\
+         `repot explain RULE` prints these pages. [Proofs](../proofs.md) has what was seen of each on a real boot. Made by `repot generate rules docs/rules` from\n\
+         `crates/doctor/src/rules`.\n\n\
          | rule | at worst | what is wrong |\n| --- | --- | --- |\n",
     );
     for meta in sorted() {

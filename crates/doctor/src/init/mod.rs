@@ -26,6 +26,7 @@ mod upstart;
 use crate::{Candidate, Result, View};
 use repot_model::{Edit, Evidence, Facts, Getty, InitFacts, Needs, Signal, StopAction};
 use repot_rootfs::RootRead;
+pub(crate) use systemd::major as systemd_version;
 
 /// One init system.
 pub trait InitSystem: Sync + std::fmt::Debug {

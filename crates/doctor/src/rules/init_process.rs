@@ -1,7 +1,7 @@
 //! The engine starts programs, but no init: the tree cannot be booted in it.
 //!
-//! Symptom: `Running in chroot, ignoring request.`, `Couldn't find an alternative telinit implementation to spawn.`, or an init
-//! that says it must be PID 1.
+//! Symptom: `Couldn't find an alternative telinit implementation to spawn.`, `init: must be run as PID 1`, or how the program is
+//! used: an init that is not PID 1 takes itself for telinit.
 
 use super::{Case, Rule, RuleMeta};
 use crate::Result;
@@ -21,7 +21,7 @@ the engine's format (`repot export`). To boot the tree, take an engine with PID 
 but the kernel.",
     sources: &[
         "pid_namespaces(7), \"The namespace init process\"",
-        "systemd src/core/main.c, \"Running in chroot, ignoring request\"",
+        "systemd src/core/main.c, redirect_telinit(); busybox init/init.c",
         "openrc-init.c, runit-init(8): both demand to be process 1",
     ],
 };
@@ -37,7 +37,7 @@ impl Rule for InitProcess {
         };
         let mut finding = META.finding(
             format!("{} cannot be process 1 there", init.name),
-            "Running in chroot, ignoring request.",
+            said(&init.id.0),
         );
         finding.cause =
             "the engine starts programs in the tree, and keeps no PID namespace for it".into();
@@ -47,6 +47,20 @@ impl Rule for InitProcess {
                 .into(),
         );
         Ok(vec![finding])
+    }
+}
+
+/// What an init says that is not process 1 (Debian's packages, seen in chroot).
+fn said(init: &str) -> &'static str {
+    match init {
+        "systemd" => "Couldn't find an alternative telinit implementation to spawn.",
+        "busybox" => "init: must be run as PID 1",
+        "sysvinit" => {
+            "Usage: init {-e VAR[=VAL] | [-t SECONDS] {0|1|2|3|4|5|6|S|s|Q|q|A|a|B|b|C|c|U|u}}"
+        }
+        "runit" => "usage: /sbin/init 0|6",
+        "finit" => "Usage: init [OPTIONS] [q | Q | 0-9]",
+        _ => "(it refuses to work, and says nothing or how it is used)",
     }
 }
 

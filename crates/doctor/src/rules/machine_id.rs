@@ -13,8 +13,8 @@ static META: RuleMeta = RuleMeta {
     id: "machine-id",
     severity: Severity::Degraded,
     summary: "the machine ID is shared by clones, or cannot be written",
-    explain: "**Symptom**: two machines get one DHCP lease and one journal; or `Failed to get machine ID`, and journald and D-Bus do not \
-start.\n\n**Cause**: where `/etc/machine-id` is empty or missing, systemd takes over `/var/lib/dbus/machine-id`, so a copy left there makes \
+    explain: "**Symptom**: two machines get one DHCP lease and one journal; or `Failed to get machine-ID: No such file or directory` from \
+programs that ask for it. The boot itself goes through with an ID that is kept in memory and forgotten.\n\n**Cause**: where `/etc/machine-id` is empty or missing, systemd takes over `/var/lib/dbus/machine-id`, so a copy left there makes \
 all clones one machine, although the ID was cleared. A directory, or a link that leads nowhere, cannot be written.\n\n**What repot does**: it \
 makes D-Bus' file a link to the other, and puts an empty file where none can be kept.\n\n**By hand**: `: >TREE/etc/machine-id; ln -sf \
 /etc/machine-id TREE/var/lib/dbus/machine-id`. A valid ID in `/etc/machine-id` itself is left alone: it may well be this system's own.",
@@ -65,7 +65,7 @@ fn unwritable(case: &Case<'_>, kind: Option<FileKind>) -> Finding {
     };
     let mut finding = META.finding(
         format!("{FILE} is {seen}"),
-        "System cannot boot: Missing /etc/machine-id and /etc/ is read-only.",
+        "Failed to get machine-ID: No such file or directory",
     );
     finding.certainty = Certainty::Likely;
     finding.cause = "systemd can neither read an ID there nor write one".into();

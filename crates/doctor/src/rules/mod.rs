@@ -12,7 +12,6 @@ mod console_silent;
 mod container_services;
 mod container_variable;
 mod default_target;
-mod device_nodes;
 mod first_boot;
 mod foreign_mounts;
 mod fstab_devices;
@@ -123,7 +122,6 @@ pub static RULES: &[&dyn Rule] = &[
     &os_release::OsRelease,
     &owners::Owners,
     &foreign_mounts::ForeignMounts,
-    &device_nodes::DeviceNodes,
     &top_links::TopLinks,
     &usr::Usr,
     &mount_points::MountPoints,

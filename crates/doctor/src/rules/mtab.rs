@@ -1,6 +1,7 @@
 //! `/etc/mtab` is a file that nobody keeps up to date.
 
 use super::{Case, Rule, RuleMeta};
+use crate::init::systemd_version;
 use crate::reading::evidence;
 use crate::{Result, edit};
 use repot_model::{Certainty, Finding, Remedy, Severity};
@@ -13,8 +14,8 @@ static META: RuleMeta = RuleMeta {
     id: "mtab",
     severity: Severity::Cosmetic,
     summary: "/etc/mtab is a file that lists the mounts of another machine",
-    explain: "**Symptom**: `/etc/mtab is not a symlink or not pointing to /proc/self/mounts. This is not supported anymore.`; `df` shows the \
-disks of the computer that the tree was copied from; `umount -a` at shutdown complains about them.\n\n**Cause**: mount(8) once kept its list \
+    explain: "**Symptom**: `/etc/mtab is not a symlink or not pointing to /proc/self/mounts. This is not supported anymore.`; programs that read it list the \
+disks of the computer that the tree was copied from: mount(8) and df(1) until about 2013, scripts until today.\n\n**Cause**: mount(8) once kept its list \
 in that file. Copied along, it lists what is mounted elsewhere.\n\n**What repot does**: it makes it the link that it is in every \
 distribution of the last ten years.\n\n**By hand**: `ln -sf ../proc/self/mounts TREE/etc/mtab`.",
     sources: &[
@@ -43,6 +44,11 @@ impl Rule for Mtab {
             .zip(text.lines())
             .find(|(_, line)| line.starts_with("/dev/"));
         let is_systemd = init.id.0 == "systemd";
+        // Since then its tmpfiles.d/etc.conf makes the link at each boot, and it says nothing.
+        let version = systemd_version(init.version.as_deref());
+        if is_systemd && version.is_some_and(|version| version >= 246) {
+            return Ok(Vec::new());
+        }
         if stale.is_none() && !is_systemd {
             return Ok(Vec::new());
         }
@@ -50,7 +56,7 @@ impl Rule for Mtab {
             true => {
                 "/etc/mtab is not a symlink or not pointing to /proc/self/mounts. This is not supported anymore."
             }
-            false => "umount: /dev/sda1: not mounted",
+            false => "(programs that read it list disks that are not there)",
         };
         let mut finding = META.finding(
             "/etc/mtab is a file, and not the kernel's list of mounts",
@@ -92,6 +98,14 @@ mod tests {
             .link("/sbin/init", "/usr/lib/systemd/systemd")
             .file("/etc/mtab", "");
         mends(&systemd, &offers(), &Wishes::default(), "mtab");
+        let new = Tree::new()
+            .elf(
+                "/usr/lib/systemd/systemd",
+                "systemd 252 running in system mode.",
+            )
+            .link("/sbin/init", "/usr/lib/systemd/systemd")
+            .file("/etc/mtab", stale);
+        assert!(diagnose_for(&new, &offers(), "mtab").is_empty());
         let link = Tree::new()
             .elf("/sbin/init", "SysV init version")
             .link("/etc/mtab", "/proc/mounts");

@@ -1,10 +1,12 @@
 //! pam_limits is to raise limits of root's, and the engine does not let it.
 
+use super::pam_module::module_dirs;
 use super::{Case, Rule, RuleMeta};
 use crate::login::pam::{self, Module};
-use crate::reading::evidence;
+use crate::reading::{evidence, optional};
 use crate::{Result, edit};
 use repot_model::{Certainty, Finding, Remedy, Severity};
+use repot_rootfs::contains;
 use repot_rootfs::format::limits::{self, Limit};
 
 #[derive(Debug)]
@@ -14,14 +16,16 @@ static META: RuleMeta = RuleMeta {
     id: "pam-limits",
     severity: Severity::NoLogin,
     summary: "limits.conf raises limits for root, and the engine does not allow that",
-    explain: "**Symptom**: `Permission denied` or `Could not open session` after the right password; the log has `pam_limits(login:session): \
-Could not set limit for 'nproc' to soft=-1, hard=-1: Operation not permitted`.\n\n**Cause**: `/etc/security/limits.conf` or a file of \
+    explain: "**Symptom**: the prompt comes back after the right password, with `Permission denied` or without a word; the log has \
+`pam_limits(login:session): Could not set limit for 'nproc': Operation not permitted`.\n\n**Cause**: `/etc/security/limits.conf` or a file of \
 `limits.d` wants more for root than PID 1 has. To raise a hard limit takes CAP_SYS_RESOURCE in the host's own user namespace, which a \
-machine does not have. Lines for `*` do not count for root, but for all others.\n\n**What repot does**: it makes those lines comments. Lines that \
+machine does not have. Lines for `*` do not count for root, but for all others. \
+The pam_limits of Debian and of what is made from it goes on where the kernel refuses, and is left alone.\n\n**What repot does**: it makes those lines comments. Lines that \
 lower something stay.\n\n**By hand**: the same, or give the machine higher limits from outside (`LimitNPROC=`, `--ulimit`).",
     sources: &[
         "limits.conf(5), pam_limits(8), pam_limits.c, setup_limits()",
         "setrlimit(2), EPERM; kernel/sys.c, do_prlimit()",
+        "Debian pam, patch 032_pam_limits_EPERM_NOT_FATAL",
         "openSUSE/docker-containers#82",
     ],
 };
@@ -50,6 +54,9 @@ impl Rule for PamLimits {
         else {
             return Ok(Vec::new());
         };
+        if goes_on(case, module)? {
+            return Ok(Vec::new());
+        }
         let mut findings = Vec::new();
         for path in files(case, module)? {
             let Some(text) = case.tree.text(&path)? else {
@@ -73,8 +80,8 @@ impl Rule for PamLimits {
                 ),
                 "Permission denied",
             );
-            // Not every pam_limits ends the session: with that of Debian 12 root logged in all the same.
-            finding.certainty = Certainty::Possible;
+            // Unless PID 1 has as much already.
+            finding.certainty = Certainty::Likely;
             finding.cause = "to raise a hard limit takes CAP_SYS_RESOURCE over the host, and pam_limits ends the session without".into();
             finding.evidence = raised
                 .iter()
@@ -100,6 +107,30 @@ impl Rule for PamLimits {
         }
         Ok(findings)
     }
+}
+
+/// A module has some 30 KB.
+const MODULE_BYTES: u64 = 1 << 20;
+
+/// Whether the module is Debian's, which passes over EPERM: it is told by the message that another patch of Debian's gave it.
+///
+/// # Source
+/// Debian pam, patches 032_pam_limits_EPERM_NOT_FATAL and 040_pam_limits_log_failure; seen in bookworm, trixie and sid.
+fn goes_on(case: &Case<'_>, module: &Module) -> Result<bool> {
+    let paths = match module.module.starts_with('/') {
+        true => vec![module.module.clone()],
+        false => module_dirs(case.tree)?
+            .iter()
+            .map(|dir| format!("{dir}/{}", module.module))
+            .collect(),
+    };
+    for path in paths {
+        let head = optional(case.tree.root().read_head(&path, MODULE_BYTES))?;
+        if head.is_some_and(|head| contains(&head, "%m; uid=%lu,euid=%lu")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The files that the module reads: the one it is told, else the usual ones.
@@ -190,6 +221,12 @@ mod tests {
             "session required pam_limits.so conf=/etc/l\n",
         );
         assert!(diagnose_for(&named, &strict, "pam-limits").is_empty());
+        // Debian's own module goes on.
+        let debian = tree(text).elf("/usr/lib/security/pam_unix.so", "").elf(
+            "/usr/lib/security/pam_limits.so",
+            "Could not set limit for '%s' to soft=%d, hard=%d: %m; uid=%lu,euid=%lu",
+        );
+        assert!(diagnose_for(&debian, &strict, "pam-limits").is_empty());
         let optional = tree(text).file("/etc/pam.d/login", "session optional pam_limits.so\n");
         assert!(diagnose_for(&optional, &strict, "pam-limits").is_empty());
     }

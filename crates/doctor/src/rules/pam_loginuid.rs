@@ -40,23 +40,28 @@ impl Rule for PamLoginuid {
             "Cannot make/remove an entry for the specified session",
         );
         finding.cause = "the kernel lets nobody change /proc/self/loginuid once it is set, unless with CAP_AUDIT_CONTROL".into();
-        relax(case, &mut finding, "pam_loginuid.so", "session_err")?;
+        relax(case, &mut finding, |module| module.is("pam_loginuid.so"))?;
         Ok(Vec::from_iter(
             (!finding.evidence.is_empty()).then_some(finding),
         ))
     }
 }
 
-/// Makes the session lines of a module `optional` where the login fails if the module returns `code`. Without such lines the finding
-/// is left without evidence.
-pub(crate) fn relax(case: &Case<'_>, finding: &mut Finding, name: &str, code: &str) -> Result<()> {
+/// Makes session lines `optional` where the login fails if their module returns `session_err`. Without such lines the finding is left
+/// without evidence.
+pub(crate) fn relax(
+    case: &Case<'_>,
+    finding: &mut Finding,
+    is_meant: impl Fn(&pam::Module) -> bool,
+) -> Result<()> {
     let stack = pam::stack(case.tree, case.facts)?;
     let mut view = case.tree.clone();
     for module in stack.iter().flat_map(|stack| &stack.modules) {
-        if module.kind != "session" || !module.is(name) || !module.is_fatal(code) {
+        if module.kind != "session" || !is_meant(module) || !module.is_fatal("session_err") {
             continue;
         }
         finding.evidence.push(module.evidence());
+        let name = module.module.rsplit('/').next().unwrap_or_default();
         let why = format!("a failure of {name} no longer ends the login");
         let edit = edit::rewrite(&view, &module.path, &why, |text| {
             format::set_control(text, module.line, "optional")

@@ -14,20 +14,19 @@ static META: RuleMeta = RuleMeta {
     id: "selinux",
     severity: Severity::NoBoot,
     summary: "SELinux is to be enforced, which a machine in a container cannot do",
-    explain: "**Symptom**: `Unable to load SELinux Policy. Machine is in enforcing mode. Halting now.`, and PID 1 ends; or, with \
-`/.autorelabel`, `*** Warning -- SELinux targeted policy relabel is required.` and a reboot, again and again.\n\n**Cause**: a policy is loaded \
-into the kernel, which is the host's: a machine can load none. sysvinit and upstart do not go on if `/etc/selinux/config` says `enforcing`; \
-systemd skips it in a container, if it knows that it is in one. pam_selinux does nothing where SELinux is off.\n\n**What repot does**: it sets \
-`SELINUX=disabled` and takes `/.autorelabel` away.\n\n**By hand**: the same.",
+    explain: "**Symptom**: `Mount failed for selinuxfs on /sys/fs/selinux`, `Unable to load SELinux Policy. Machine is in enforcing mode. \
+Halting now.`, and PID 1 ends.\n\n**Cause**: a policy is loaded into the kernel, which is the host's: a machine can load none. sysvinit and \
+upstart do not go on without one if `/etc/selinux/config` says `enforcing` and the host's kernel has SELinux; systemd skips it in a \
+container.\n\n**What repot does**: it sets `SELINUX=disabled` where the init would halt.\n\n**By hand**: the same. `/.autorelabel` does \
+nothing in a machine, since whatever looks at it asks first whether SELinux is on, and neither does pam_selinux.",
     sources: &[
         "selinux_config(5), selinux(8)",
         "sysvinit src/init.c, WITH_SELINUX; libselinux src/load_policy.c, selinux_init_load_policy()",
-        "policycoreutils selinux-autorelabel-generator.sh",
+        "policycoreutils selinux-autorelabel-generator.sh: only `if selinuxenabled`",
     ],
 };
 
 const CONFIG: &str = "/etc/selinux/config";
-const RELABEL: &str = "/.autorelabel";
 
 /// An init has a megabyte at most.
 const INIT_BYTES: u64 = 4 << 20;
@@ -41,61 +40,39 @@ impl Rule for SeLinux {
         let Some(init) = &case.facts.init else {
             return Ok(Vec::new());
         };
-        let mut findings = Vec::new();
         let text = case.tree.text(CONFIG)?.unwrap_or_default();
         let values = assignments::parse(&text);
         let mode = assignments::get(&values, "SELINUX").filter(|found| found.value == "enforcing");
-        if let Some(mode) = mode {
-            let head = optional(case.tree.root().read_head(&init.resolved, INIT_BYTES))?
-                .unwrap_or_default();
-            let halts = contains(&head, "Unable to load SELinux Policy");
-            let mut finding = META.finding(
-                "SELinux is to be enforced, and no policy can be loaded",
-                "Unable to load SELinux Policy. Machine is in enforcing mode. Halting now.",
-            );
-            if halts {
-                // Where the host's kernel has no SELinux, libselinux passes it over (a Debian 12 with `enforcing` boots on such a host).
-                finding.certainty = Certainty::Possible;
-                finding.cause = format!(
-                    "{} loads a policy before anything else, and ends without one where the host's kernel has SELinux",
-                    init.name
-                );
-            } else {
-                finding.severity = Severity::Cosmetic;
-                finding.certainty = Certainty::Possible;
-                finding.cause = format!(
-                    "{} passes it over in a container, but scripts and programs may ask",
-                    init.name
-                );
-            }
-            finding.evidence = vec![evidence(CONFIG, Some(mode.line), "SELINUX=enforcing")];
-            let why = "the kernel's policy is the host's";
-            match edit::rewrite(case.tree, CONFIG, why, |text| {
-                assignments::set(text, "SELINUX", "disabled")
-            })? {
-                Some(edit) => {
-                    finding.remedy = Remedy::Automatic;
-                    finding.edits.push(edit);
-                }
-                None => finding.hint = Some(format!("put SELINUX=disabled into {CONFIG}")),
-            }
-            findings.push(finding);
+        let Some(mode) = mode else {
+            return Ok(Vec::new());
+        };
+        let head =
+            optional(case.tree.root().read_head(&init.resolved, INIT_BYTES))?.unwrap_or_default();
+        if !contains(&head, "Unable to load SELinux Policy") {
+            return Ok(Vec::new());
         }
-        if case.tree.symlink_kind(RELABEL).is_some() {
-            let mut finding = META.finding(
-                "the whole tree is to be relabelled at boot",
-                "*** Warning -- SELinux targeted policy relabel is required.",
-            );
-            finding.severity = Severity::Degraded;
-            finding.certainty = Certainty::Possible;
-            finding.cause = "labels cannot be set in a machine, and the reboot that follows finds the file again".into();
-            finding.evidence = vec![evidence(RELABEL, None, "is there")];
-            finding.remedy = Remedy::Automatic;
-            let why = "nothing is to be relabelled";
-            finding.edits.push(edit::remove(case.tree, RELABEL, why));
-            findings.push(finding);
+        let mut finding = META.finding(
+            "SELinux is to be enforced, and no policy can be loaded",
+            "Unable to load SELinux Policy. Machine is in enforcing mode. Halting now.",
+        );
+        // Where the host's kernel has no SELinux, libselinux passes it over.
+        finding.certainty = Certainty::Possible;
+        finding.cause = format!(
+            "{} loads a policy before anything else, and ends without one where the host's kernel has SELinux",
+            init.name
+        );
+        finding.evidence = vec![evidence(CONFIG, Some(mode.line), "SELINUX=enforcing")];
+        let why = "the kernel's policy is the host's";
+        match edit::rewrite(case.tree, CONFIG, why, |text| {
+            assignments::set(text, "SELINUX", "disabled")
+        })? {
+            Some(edit) => {
+                finding.remedy = Remedy::Automatic;
+                finding.edits.push(edit);
+            }
+            None => finding.hint = Some(format!("put SELINUX=disabled into {CONFIG}")),
         }
-        Ok(findings)
+        Ok(vec![finding])
     }
 }
 
@@ -124,11 +101,10 @@ mod tests {
         };
         assert_eq!(text, "# x\nSELINUX=disabled\nSELINUXTYPE=targeted\n");
         mends(&strict, &offers(), &Wishes::default(), "selinux");
+        // Whoever passes it over needs no edit, and neither does a relabelling that never comes.
         let mild = tree("SysV init version").file("/.autorelabel", "");
-        let found = diagnose_for(&mild, &offers(), "selinux");
-        assert_eq!((found.len(), found[0].severity), (2, Severity::Cosmetic));
-        mends(&mild, &offers(), &Wishes::default(), "selinux");
-        let off = mild.file("/etc/selinux/config", "SELINUX=permissive\n");
-        assert_eq!(diagnose_for(&off, &offers(), "selinux").len(), 1);
+        assert!(diagnose_for(&mild, &offers(), "selinux").is_empty());
+        let off = strict.file("/etc/selinux/config", "SELINUX=permissive\n");
+        assert!(diagnose_for(&off, &offers(), "selinux").is_empty());
     }
 }
