@@ -212,7 +212,8 @@ impl Sandbox {
         self.put_around(&["env", &format!("{name}={value}")]);
     }
 
-    fn put_around(&mut self, program: &[&str]) {
+    /// Puts a program in front of every command from here on.
+    pub fn put_around(&mut self, program: &[&str]) {
         let words = program.iter().map(|word| (*word).to_owned());
         self.around.splice(..0, words);
     }

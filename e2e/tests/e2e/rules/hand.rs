@@ -19,7 +19,7 @@ const SILENCE: Duration = Duration::from_secs(12);
 
 /// A copy of a tree that may be spoilt.
 pub struct Copied {
-    sandbox: Sandbox,
+    pub sandbox: Sandbox,
     pub dir: PathBuf,
     console: Option<Console>,
 }
@@ -49,11 +49,18 @@ impl Copied {
     /// # Errors
     /// `repot fix` fails, or is not done with one go.
     pub fn fix(&self, only: &[&str]) -> Result<()> {
+        let only = only.iter().flat_map(|rule| ["--only", rule]);
+        self.fix_with(&[&["--for", "nspawn"][..], &only.collect::<Vec<_>>()].concat())
+    }
+
+    /// The same with any options.
+    ///
+    /// # Errors
+    /// As for [`Copied::fix`].
+    pub fn fix_with(&self, options: &[&str]) -> Result<()> {
         let tree = utf8(&self.dir)?;
-        let mut args = vec!["fix", tree.as_str(), "--for", "nspawn"];
-        for rule in only {
-            args.extend(["--only", rule]);
-        }
+        let mut args = vec!["fix", tree.as_str()];
+        args.extend(options);
         let done = self.sandbox.repot(&args)?;
         ensure!(done.code <= 1, "{done}");
         args.push("--dry-run");
@@ -70,20 +77,40 @@ impl Copied {
     /// # Errors
     /// nspawn cannot be started.
     pub fn boot(&mut self, signal: &str) -> Result<&mut Console> {
-        let mut command = Command::new("systemd-nspawn");
-        command
-            .args([
-                "--quiet",
-                "--register=no",
-                "--keep-unit",
-                "--private-network",
-            ])
-            .arg(format!("--machine={}", self.sandbox.name()))
-            .arg(format!("--kill-signal={signal}"))
-            .arg("-D")
-            .arg(&self.dir)
-            .arg("/sbin/init");
+        let signal = format!("--kill-signal={signal}");
+        self.start(&[], &[&signal, "/sbin/init"])
+    }
+
+    /// The same with any options and program; `before` is what executes nspawn.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&mut self, before: &[&str], words: &[&str]) -> Result<&mut Console> {
+        let nspawn = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit"];
+        let machine = format!("--machine={}", self.sandbox.name());
+        let tree = utf8(&self.dir)?;
+        let fixed = ["--private-network", &machine, "-D", &tree];
+        let line = [before, &nspawn, &fixed, words].concat();
+        let (program, arguments) = line.split_first().context("finding nspawn")?;
+        let mut command = Command::new(program);
+        command.args(arguments);
         Ok(self.console.insert(Console::spawn(&command)?))
+    }
+
+    /// Starts nspawn, which refuses the tree with this text.
+    ///
+    /// # Errors
+    /// It starts something, or says something else.
+    pub fn is_refused(&mut self, words: &[&str], text: &str) -> Result<()> {
+        self.start(&[], words)?;
+        let mut console = self.console.take().context("looking for the console")?;
+        let status = console.wait_exit(LONG)?;
+        ensure!(
+            !status.success() && console.text().contains(text),
+            "nspawn ended with {status}: {}",
+            console.text()
+        );
+        Ok(())
     }
 
     /// The console of the machine that runs.
@@ -113,7 +140,16 @@ impl Copied {
     /// # Errors
     /// No prompt comes, or root is refused.
     pub fn logs_in(&mut self, signal: &str) -> Result<()> {
-        let console = self.boot(signal)?;
+        self.boot(signal)?;
+        self.is_let_in()
+    }
+
+    /// Logs in as root on the machine that runs.
+    ///
+    /// # Errors
+    /// As for [`Copied::logs_in`].
+    pub fn is_let_in(&mut self) -> Result<()> {
+        let console = self.console()?;
         console.login("root", PASSWORD, SHORT)?;
         let id = console.run("id -u", SHORT)?;
         ensure!(id.trim() == "0", "logged in as {id}");

@@ -36,6 +36,18 @@ pub struct Fault {
     pub symptom: &'static str,
 }
 
+/// A fault that lets root in, and that a command of theirs then shows.
+pub struct Blemish {
+    /// The rule that is to find it.
+    pub rule: &'static str,
+    /// Breaks the tree.
+    pub spoil: fn(&Path) -> Result<()>,
+    /// What root types.
+    pub command: &'static str,
+    /// What the command says without the rule, as a regular expression.
+    pub symptom: &'static str,
+}
+
 impl Patient {
     pub fn new(tree: Tree) -> Result<Patient> {
         let sandbox = Sandbox::new()?;
@@ -52,29 +64,89 @@ impl Patient {
         })
     }
 
-    /// With each fault by itself: the symptom without the rules, a shell with them.
+    /// With each fault by itself: the symptom instead of a login without the rules, a shell with them.
     pub fn suffers(&self, faults: &[Fault]) -> Result<()> {
+        self.suffers_unless(&[], faults)
+    }
+
+    /// The same where the rule only does something if it is asked to, by these options.
+    pub fn suffers_unless(&self, options: &[&str], faults: &[Fault]) -> Result<()> {
+        self.each(faults, |fault| {
+            let (mut console, name) = self.boot(&["--no-fix"])?;
+            refused(&mut console, fault.symptom).context("without the rules")?;
+            self.end(console, &name)?;
+            let (mut console, name) = self.boot(options)?;
+            session::login(&mut console).context("with the rules")?;
+            self.end(console, &name)
+        })
+    }
+
+    /// With each fault by itself: the symptom on the console before anybody types without the rules; a shell with them, and no such
+    /// symptom.
+    pub fn complains(&self, options: &[&str], faults: &[Fault]) -> Result<()> {
+        self.each(faults, |fault| {
+            let symptom = Regex::new(&format!("(?s){}", fault.symptom))?;
+            let (mut console, name) = self.boot(&[&["--no-fix"], options].concat())?;
+            let seen = console.expect(symptom.clone(), LONG);
+            seen.context("without the rules")?;
+            self.end(console, &name)?;
+            let (mut console, name) = self.boot(options)?;
+            session::login(&mut console).context("with the rules")?;
+            ensure!(
+                !symptom.is_match(console.text()),
+                "with the rules: {}",
+                console.text()
+            );
+            self.end(console, &name)
+        })
+    }
+
+    /// With all of them at once, since none hides another: what their commands say without the rules, and no longer with them.
+    /// Both boots have these options.
+    pub fn is_blemished(&self, options: &[&str], blemishes: &[Blemish]) -> Result<()> {
+        for blemish in blemishes {
+            (blemish.spoil)(&self.dir).context(blemish.rule)?;
+        }
+        self.find(blemishes.iter().map(|blemish| blemish.rule))?;
+        for (without, is_there) in [(&["--no-fix"][..], true), (&[], false)] {
+            let (mut console, name) = self.boot(&[options, without].concat())?;
+            session::login(&mut console)?;
+            for blemish in blemishes {
+                let said = console.run_status(blemish.command, SHORT)?.output;
+                ensure!(
+                    Regex::new(blemish.symptom)?.is_match(&said) == is_there,
+                    "{}, booted with {without:?}: {} says {said:?}",
+                    blemish.rule,
+                    blemish.command
+                );
+            }
+            self.end(console, &name)?;
+        }
+        Ok(())
+    }
+
+    /// Breaks the tree in each way, sees that doctor finds it, looks, and puts it right again.
+    fn each(&self, faults: &[Fault], look: impl Fn(&Fault) -> Result<()>) -> Result<()> {
         for fault in faults {
-            (fault.spoil)(&self.dir)?;
-            self.shows(fault)
-                .with_context(|| format!("the fault for {}", fault.rule))?;
+            let about = || format!("the fault for {}", fault.rule);
+            (fault.spoil)(&self.dir).with_context(about)?;
+            self.find([fault.rule]).with_context(about)?;
+            look(fault).with_context(about)?;
             self.heal(fault.files)?;
         }
         Ok(())
     }
 
-    fn shows(&self, fault: &Fault) -> Result<()> {
+    /// Doctor finds what these rules are about.
+    fn find<'a>(&self, rules: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let found = self.findings()?;
-        ensure!(
-            found.iter().any(|rule| rule == fault.rule),
-            "doctor finds {found:?}"
-        );
-        let (mut console, name) = self.boot(&["--no-fix"])?;
-        refused(&mut console, fault.symptom).context("without the rules")?;
-        self.end(console, &name)?;
-        let (mut console, name) = self.boot(&[])?;
-        session::login(&mut console).context("with the rules")?;
-        self.end(console, &name)
+        for rule in rules {
+            ensure!(
+                found.iter().any(|known| known == rule),
+                "{rule} is not in what doctor finds: {found:?}"
+            );
+        }
+        Ok(())
     }
 
     /// The rules that find something.
@@ -101,9 +173,9 @@ impl Patient {
         Ok((self.sandbox.console(&[&args[..], options].concat())?, name))
     }
 
-    /// Ends it, in whatever state it is.
+    /// Ends it, in whatever state it is: it may have ended by itself.
     pub fn end(&self, mut console: Console, name: &str) -> Result<()> {
-        self.sandbox.ok(&["kill", name])?;
+        self.sandbox.repot(&["kill", name])?;
         console.wait_exit(SHORT)?;
         Ok(())
     }

@@ -55,13 +55,12 @@ fn ten_faults_at_once() -> Result<()> {
         text.replacen("/root:/bin/bash", "/root:/bin/zsh", 1)
     })?;
     change(dir, "etc/pam.d/login", |text| {
-        format!("auth required pam_securetty.so\nsession required pam_gone.so\n{text}")
+        format!(
+            "auth required pam_securetty.so\nsession required pam_gone.so\nsession required pam_keyinit.so force\n{text}"
+        )
     })?;
     change(dir, "etc/securetty", |_| "ttyS0\r\n".into())?;
     fs::remove_file(dir.join("etc/pam.d/common-session"))?;
-    change(dir, "etc/security/limits.conf", |text| {
-        format!("{text}root - rtprio 99\n")
-    })?;
     fs::create_dir_all(dir.join("etc/selinux"))?;
     change(dir, "etc/selinux/config", |_| "SELINUX=enforcing\n".into())?;
     change(dir, "etc/mtab", |_| "/dev/sda1 / ext4 rw 0 0\n".into())?;
@@ -79,7 +78,7 @@ fn ten_faults_at_once() -> Result<()> {
         "securetty",
         "pam-module",
         "pam-include",
-        "pam-limits",
+        "pam-session",
         "selinux",
         "mtab",
         "nologin-file",
