@@ -42,6 +42,22 @@ pub fn whole_life(sandbox: &Sandbox, case: &Case) -> Result<()> {
     Ok(())
 }
 
+/// A home is often on a file system whose restrictions a user may not take away: `nosuid,nodev`.
+#[test]
+fn a_home_with_locked_flags() -> Result<()> {
+    let user = User::with_subordinate_ids()?;
+    let mut sandbox = Sandbox::of_user(&user)?;
+    let data = sandbox.dir().join("data");
+    std::fs::create_dir_all(&data)?;
+    sandbox.on_a_lasting_host(&format!(
+        "mount -t tmpfs -o nosuid,nodev,uid={},mode=700 tmpfs {}",
+        user.uid,
+        utf8(&data)?
+    ))?;
+    whole_life(&sandbox, &boot::BUSYBOX_ALPINE)?;
+    sandbox.finish()
+}
+
 #[test]
 fn sysvinit() -> Result<()> {
     cell(&boot::BOOKWORM_SYSVINIT)

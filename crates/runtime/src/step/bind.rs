@@ -23,8 +23,10 @@ pub(super) fn bind(instead: &Instead, at: &CStr) -> Result<(), Errno> {
                 false => MountFlags::BIND,
             };
             match rustix::mount::mount_remount(at, flags, c"") {
-                // Locked by a namespace with more privilege (mount_namespaces(7)): then it stays as restricted as it is.
+                // Locked by a namespace with more privilege (mount_namespaces(7)), as a home on a file system that is mounted so
+                // is: then it stays as restricted as it is.
                 Err(Errno::PERM) if !instead.read_only => Ok(()),
+                Err(Errno::PERM) => make_read_only(at),
                 other => other,
             }
         }
