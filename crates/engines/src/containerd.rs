@@ -272,7 +272,7 @@ mod tests {
              --mount 'type=bind,src=/usr/share/a b,dst=/mnt,options=rbind:ro' --env TERM=xterm \
              --memory-limit 67108864 --cpu-period 100000 --cpu-quota 150000 -- repot-web:latest repot-web \
              /usr/bin/unshare --cgroup /bin/sh -c \
-             'mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"' \
+             'mount -t tmpfs -o nosuid,nodev,noexec tmpfs /sys/fs/cgroup && mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"' \
              /sbin/init --log-target=console"
         );
         assert_eq!(

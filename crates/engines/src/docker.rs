@@ -163,7 +163,7 @@ mod tests {
                  --tmpfs=/run/lock:mode=1777 --tmpfs=/scratch:size=1m \
                  '--mount=type=bind,source=/usr/share/a b,target=/mnt,readonly' --env=TERM=xterm \
                  --memory=67108864 --cpus=1.500 --pids-limit=100 repot-web:latest /bin/sh -c \
-                 'mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"' \
+                 'mount -t tmpfs -o nosuid,nodev,noexec tmpfs /sys/fs/cgroup && mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"' \
                  /sbin/init --log-target=console",
             ]
         );

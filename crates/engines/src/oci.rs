@@ -101,8 +101,12 @@ pub(crate) fn argv(
         .iter()
         .find(|wanted| offered.contains(wanted))
     {
-        // Over whatever the engine has mounted there: read-only, or v1.
-        Some(CgroupVersion::V2) => "mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup",
+        // Over whatever the engine has mounted there: v1, or read-only. The latter is cgroup2 too, and no file system can be mounted
+        // over itself (fs/namespace.c, do_add_mount: EBUSY), so that a tmpfs comes between.
+        Some(CgroupVersion::V2) => {
+            "mount -t tmpfs -o nosuid,nodev,noexec tmpfs /sys/fs/cgroup && \
+             mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup"
+        }
         Some(CgroupVersion::V1Systemd) => "mount -o remount,bind,rw /sys/fs/cgroup/systemd",
         None => {
             return Err(cannot(
@@ -130,8 +134,9 @@ const IMAGE_ENTRY: &str = "\
 [ -w /sys/fs/cgroup/cgroup.procs ] || \
 if unshare -C true 2>/dev/null; then \
 exec unshare -C /bin/sh -c '\
+mount -t tmpfs -o nosuid,nodev,noexec tmpfs /sys/fs/cgroup && \
 mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup && \
-{ [ -e /sys/fs/cgroup/cgroup.events ] || umount /sys/fs/cgroup; }; \
+{ [ -e /sys/fs/cgroup/cgroup.events ] || umount /sys/fs/cgroup /sys/fs/cgroup; }; \
 exec \"$0\" \"$@\"' \"$0\" \"$@\"; \
 elif ! [ -w /sys/fs/cgroup/systemd/cgroup.procs ]; then \
 echo 'This system needs cgroups that it may write to: run it with --cap-add SYS_ADMIN.' >&2; \
