@@ -13,6 +13,7 @@ mod export;
 mod faults;
 mod fix;
 mod hostile;
+mod hostile_files;
 mod hosts;
 mod isolation;
 mod life;
