@@ -13,9 +13,10 @@ static META: RuleMeta = RuleMeta {
     severity: Severity::NoBoot,
     summary: "the tree's programs are for another architecture than this host",
     explain: "**Symptom**: `exec /sbin/init: exec format error`.\n\n**Cause**: the tree was made for another kind of processor.\n\n**What \
-can be done**: an emulator that the kernel calls by itself (binfmt_misc with the flag `F`, so that it works inside a container): \
-`apt-get install qemu-user-static` or `qemu-user-binfmt`, and try again. repot looks at the tree only and does not know whether \
-one is set up, so this is likely, not certain.",
+can be done**: a tree for this processor. `repot boot` starts nothing under emulation yet, natively or elsewhere. By hand, other container systems \
+run such a tree where the kernel calls an emulator by itself (binfmt_misc with the flag `F`, so that it works inside a container): \
+`apt-get install qemu-user-static` or `qemu-user-binfmt`. repot looks at the tree only and does not know whether one is set up, so \
+this is likely, not certain.",
     sources: &[
         "execve(2), ENOEXEC",
         "binfmt_misc(5), Documentation/admin-guide/binfmt-misc.rst",
@@ -43,10 +44,12 @@ impl Rule for Architecture {
         finding.certainty = Certainty::Likely;
         finding.cause = "the kernel cannot execute programs of that architecture unless an emulator is registered".into();
         finding.evidence = vec![evidence(path, None, &format!("ELF program for {arch}"))];
-        finding.hint = arch.qemu().map(|name| {
-            format!(
-                "install qemu-{name}-static with binfmt_misc on the host (Debian: qemu-user-static)"
-            )
+        finding.hint = Some(match arch.qemu() {
+            Some(name) => format!(
+                "take a tree for {}, or a host for {arch}: repot starts nothing under emulation (qemu-{name}) yet",
+                Arch::host()
+            ),
+            None => format!("take a tree for {}, or a host for {arch}", Arch::host()),
         });
         Ok(vec![finding])
     }
@@ -73,6 +76,6 @@ mod tests {
         };
         assert!(count(Some(Arch::host())).is_none() && count(None).is_none());
         let found = count(Some(Arch::S390x)).unwrap();
-        assert!(found.hint.unwrap().contains("qemu-s390x-static"));
+        assert!(found.hint.unwrap().contains("qemu-s390x"));
     }
 }
