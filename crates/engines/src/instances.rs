@@ -38,7 +38,7 @@ pub(crate) struct Flavour {
 /// The client's console ends when the machine does, and also when it reboots, which the daemon sees to; then the console is
 /// another one. What it says at the end (`file already closed`) is no failure.
 ///
-/// For some time after a machine was killed, the daemon calls it busy.
+/// For some time after a machine was killed, the daemon calls it busy, or running still.
 const START: &str = r#"name=${2#local:}
 missed() {
     try=0
@@ -53,7 +53,7 @@ missed() {
 try=0
 until said=$("$1" start "$2" 2>&1); do
     try=$((try + 1))
-    case $said in *" is busy "*) [ $try -lt 40 ];; *) false;; esac || { echo "$said" >&2; exit 1; }
+    case $said in *" is busy "*|*" is already running"*) [ $try -lt 40 ];; *) false;; esac || { echo "$said" >&2; exit 1; }
     sleep 0.5
 done
 while :; do
