@@ -125,6 +125,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     for place in written {
-        fs::remove_file(place).unwrap();
+        // Two pieces may be of one file.
+        let _ = fs::remove_file(place);
     }
 });
