@@ -181,9 +181,10 @@ impl Victim {
         if self.run(&fix)?.code <= 1 {
             self.undo()?;
         }
-        match kind {
-            Kind::Directory => fs::remove_dir_all(&place)?,
-            _ => fs::remove_file(&place)?,
+        if matches!(kind, Kind::Directory) {
+            fs::remove_dir_all(&place)?;
+        } else {
+            fs::remove_file(&place)?;
         }
         if was_there {
             fs::rename(&aside, &place)?;
