@@ -22,6 +22,8 @@ pub struct Copied {
     pub sandbox: Sandbox,
     pub dir: PathBuf,
     console: Option<Console>,
+    /// What nspawn called them.
+    machines: Vec<String>,
 }
 
 impl Copied {
@@ -41,6 +43,7 @@ impl Copied {
             sandbox,
             dir,
             console: None,
+            machines: Vec::new(),
         })
     }
 
@@ -87,7 +90,9 @@ impl Copied {
     /// It cannot be started.
     pub fn start(&mut self, before: &[&str], words: &[&str]) -> Result<&mut Console> {
         let nspawn = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit"];
-        let machine = format!("--machine={}", self.sandbox.name());
+        let name = self.sandbox.name();
+        let machine = format!("--machine={name}");
+        self.machines.push(name);
         let tree = utf8(&self.dir)?;
         let fixed = ["--private-network", &machine, "-D", &tree];
         let line = [before, &nspawn, &fixed, words].concat();
@@ -198,6 +203,10 @@ impl Copied {
             console.kill()?;
         }
         self.console = None;
+        // An nspawn that was killed leaves it.
+        for name in &self.machines {
+            let _ = fs::remove_dir(format!("/run/systemd/nspawn/propagate/{name}"));
+        }
         self.sandbox.finish()
     }
 }
