@@ -53,7 +53,7 @@ missed() {
 try=0
 until said=$("$1" start "$2" 2>&1); do
     try=$((try + 1))
-    case $said in *" is busy "*|*" is already running"*) [ $try -lt 40 ];; *) false;; esac || { echo "$said" >&2; exit 1; }
+    case $said in *" is busy "*|*" is already running"*) [ $try -lt 80 ];; *) false;; esac || { echo "$said" >&2; exit 1; }
     sleep 0.5
 done
 while :; do
