@@ -28,6 +28,8 @@ pub(crate) struct Elsewhere {
     pub(crate) offers: Offers,
     /// Whether it is started as its own documentation has it, without anything that repot knows.
     pub(crate) is_unaided: bool,
+    /// Whether somebody types what is planned, so that no supervisor of repot's will be there.
+    pub(crate) is_by_hand: bool,
 }
 
 /// The engine that a machine is to run in: the one that the user names, else the one that the machine was made for. `None`: the
@@ -104,6 +106,7 @@ impl Elsewhere {
             found,
             offers,
             is_unaided: false,
+            is_by_hand: false,
         }
     }
 }
@@ -181,6 +184,10 @@ pub(crate) fn spec(
         binds: binds.clone(),
         tmpfs: tmpfs.clone(),
         limits: asked,
+        // Without a shell it could not wait for its terminal.
+        claims_terminal: repot_doctor::claims_terminal(facts)
+            && (elsewhere.is_by_hand || root.is_executable("/bin/sh")),
+        is_supervised: !elsewhere.is_by_hand,
         terminals: terminals(facts),
         cgroup: registry::cgroup_path(dirs, &record.name, cgroup_wish(Some(needs)).0),
         power_off_program: power_off_program(needs),

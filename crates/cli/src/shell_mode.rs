@@ -59,6 +59,8 @@ pub(crate) fn spec(
         binds: machines::binds(environment)?,
         tmpfs: machines::all_tmpfs(environment)?,
         limits: record.limits.unwrap_or_default(),
+        claims_terminal: false,
+        is_supervised: true,
         terminals: Vec::new(),
         cgroup: cgroup.clone(),
         power_off_program: None,

@@ -3,6 +3,7 @@
 //! inittab lines, run scripts, service files and unit files all come down to a command; here it is told which
 //! terminal that is about and what would answer there. Nothing is executed, no variable is expanded.
 
+use crate::init::system;
 use crate::reading::{base_name, command_path, evidence};
 use repot_model::{Evidence, Facts, Getty, GettyKind, InitFacts};
 use repot_rootfs::RootRead;
@@ -61,6 +62,16 @@ pub fn getty_argv(facts: &Facts, tty: &str, term: &str) -> Option<Vec<String>> {
         _ => argv.push(tty),
     }
     Some(argv.iter().map(|arg| (*arg).to_owned()).collect())
+}
+
+/// Whether the tree's getty ends where its terminal is the controlling one of somebody else, as runc gives the console to PID 1, and
+/// that cannot be changed without CAP_SYS_ADMIN (ioctl_tty(2), `TIOCSCTTY`). agetty goes on without; busybox' getty and mingetty do
+/// not, nor does an init that is its own getty.
+pub fn claims_terminal(facts: &Facts) -> bool {
+    let mut gettys = facts.login.gettys.iter();
+    let has_agetty = gettys.any(|path| base_name(path) == "agetty");
+    let init = facts.init.as_ref();
+    !has_agetty || init.is_some_and(|init| system(init).is_getty())
 }
 
 /// A value for `TERM` that the tree knows: `wanted` if its terminfo has it, else the nearest. A tree without terminfo (busybox)

@@ -28,7 +28,7 @@ mod view;
 
 pub use candidate::Candidate;
 pub use error::{Error, Result};
-pub use getty::{getty_argv, known_term};
+pub use getty::{claims_terminal, getty_argv, known_term};
 pub use init::{Hearing, INITS, InitSystem, Setup, Unwanted};
 pub use inspect::{inspect, inspect_for_command, inspect_init, needs};
 pub use rules::diagnose;

@@ -197,6 +197,10 @@ pub struct Launch {
     pub tmpfs: Vec<TmpfsMount>,
     /// Limits wanted.
     pub limits: Limits,
+    /// Whether its gettys end where their terminal is the controlling one of somebody else.
+    pub claims_terminal: bool,
+    /// Whether repot's supervisor looks after it. Not so for what is typed by hand.
+    pub is_supervised: bool,
     /// Names of terminals that the tree's gettys listen on.
     pub terminals: Vec<String>,
     /// repot's own place for the machine in each of the host's cgroup hierarchies, relative to its root: for an engine that can
@@ -278,6 +282,8 @@ mod tests {
                 pids_is_default: true,
                 io_weight: None,
             },
+            claims_terminal: false,
+            is_supervised: true,
             terminals: vec!["tty1".into(), "tty8".into(), "ttyS0".into()],
             cgroup: Some("repot/web".into()),
             power_off_program: Some(vec!["/sbin/poweroff".into(), "-f".into()]),

@@ -46,7 +46,12 @@ pub(crate) fn extra_capabilities(launch: &Launch, host: &Host) -> Vec<&'static s
         // An init that manages cgroups also mounts, and makes devices for its units (`PrivateDevices=`).
         wanted.extend(["MKNOD", "SYS_ADMIN"]);
     }
+    if launch.claims_terminal && !launch.is_supervised {
+        // To take the console from PID 1, as in an image that is run without repot.
+        wanted.push("SYS_ADMIN");
+    }
     wanted.sort_unstable();
+    wanted.dedup();
     wanted.retain(|name| host.has_capability_named(name));
     wanted
 }
@@ -94,7 +99,7 @@ pub(crate) fn argv(
     namespace: CgroupNamespace,
 ) -> Result<Vec<String>> {
     if launch.cgroups.is_empty() {
-        return Ok(launch.argv.clone());
+        return Ok(with_free_console(launch));
     }
     let mount = match launch
         .cgroups
@@ -125,6 +130,22 @@ pub(crate) fn argv(
     Ok(argv)
 }
 
+/// Waits, for ten seconds at most, until PID 1 has no controlling terminal (field 7 of proc_pid_stat(5)).
+const WAIT_FOR_CONSOLE: &str = "\
+n=0; while read -r _ _ _ _ _ _ tty _ </proc/self/stat && [ \"$tty\" != 0 ] && [ $n -lt 100 ]; do \
+n=$((n + 1)); sleep 0.1 2>/dev/null || sleep 1; done; exec \"$0\" \"$@\"";
+
+/// argv of an init whose gettys end where the console is PID 1's controlling terminal, and come again after ten seconds only (busybox):
+/// it waits for repot's supervisor to free the console.
+fn with_free_console(launch: &Launch) -> Vec<String> {
+    let mut argv = Vec::new();
+    if launch.claims_terminal && launch.is_supervised {
+        argv.extend(["/bin/sh", "-c", WAIT_FOR_CONSOLE].map(str::to_owned));
+    }
+    argv.extend(launch.argv.iter().cloned());
+    argv
+}
+
 /// In an image that is run without repot: makes a cgroup2 of the container's own writable, unless it is or that takes privileges that
 /// are not there, and becomes the init. A cgroup namespace comes first, since engines give none by themselves on hosts with v1.
 /// The root of all cgroups, which has no `cgroup.events`, is the host's: it is seen where the engine knows nothing of cgroup2, and
@@ -153,9 +174,9 @@ pub fn image_argv(argv: Vec<String>, cgroups: &[CgroupVersion]) -> Vec<String> {
 }
 
 /// Capabilities with which such an image does all that its tree can: those that Docker does not give by itself.
-pub fn image_capabilities(cgroups: &[CgroupVersion], has_agetty: bool) -> Vec<&'static str> {
-    // Other gettys take the console from PID 1, to which runc has given it, or end (ioctl_tty(2), TIOCSCTTY).
-    let admin = !cgroups.is_empty() || !has_agetty;
+pub fn image_capabilities(cgroups: &[CgroupVersion], claims_terminal: bool) -> Vec<&'static str> {
+    // Such a getty takes the console from PID 1, to which runc has given it, or ends (ioctl_tty(2), TIOCSCTTY).
+    let admin = !cgroups.is_empty() || claims_terminal;
     let admin = admin.then_some("SYS_ADMIN");
     admin
         .into_iter()
@@ -396,6 +417,26 @@ pub(crate) fn run_if_own(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_init_waits_for_its_console_or_may_take_it() {
+        let host = crate::tests::host(crate::CgroupLayout::Hybrid);
+        let mut launch = crate::tests::launch();
+        launch.cgroups.clear();
+        launch.claims_terminal = true;
+        let argv = with_free_console(&launch);
+        assert_eq!(argv[3..], launch.argv);
+        assert!(!extra_capabilities(&launch, &host).contains(&"SYS_ADMIN"));
+        // A shell without a controlling terminal goes on at once, with the arguments.
+        let output = std::process::Command::new("setsid")
+            .args(["--wait", &argv[0], "-c", &argv[2], "/bin/echo", "a b", "c"])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "a b c\n");
+        launch.is_supervised = false;
+        assert_eq!(with_free_console(&launch), launch.argv);
+        assert!(extra_capabilities(&launch, &host).contains(&"SYS_ADMIN"));
+    }
 
     #[test]
     fn images_start_the_init_by_the_trees_shell() {

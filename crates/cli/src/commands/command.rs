@@ -78,7 +78,10 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
         .as_deref()
         .map_or(Purpose::Boot, Purpose::BootWith);
     let (root, facts) = machines::inspect(&record.base, purpose)?;
-    let elsewhere = Elsewhere::imagined(engines::other(&args.engine)?);
+    let elsewhere = Elsewhere {
+        is_by_hand: true,
+        ..Elsewhere::imagined(engines::other(&args.engine)?)
+    };
     // By hand, nobody of repot's is there to answer on a silent console.
     let mut offers = elsewhere.offers.clone();
     offers.serves_silent_console = false;

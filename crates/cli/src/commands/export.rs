@@ -193,9 +193,7 @@ impl Form {
         target.filter(|target| target.is_adapted)?;
         let cgroups = repot_doctor::needs(facts)?.cgroups;
         meta.argv = image_argv(std::mem::take(&mut meta.argv), &cgroups);
-        let gettys = &facts.login.gettys;
-        let has_agetty = gettys.iter().any(|path| path.ends_with("/agetty"));
-        let options: String = image_capabilities(&cgroups, has_agetty)
+        let options: String = image_capabilities(&cgroups, repot_doctor::claims_terminal(facts))
             .iter()
             .map(|name| format!(" --cap-add {name}"))
             .collect();

@@ -39,6 +39,10 @@ impl InitSystem for Finit {
         Ok(Some(facts))
     }
 
+    fn is_getty(&self) -> bool {
+        true
+    }
+
     fn needs(&self, init: &InitFacts, _facts: &Facts) -> Needs {
         let source = "finit doc/signals.md (4.2 to 4.14): SIGUSR2 powers off, SIGTERM reboots, both after stopping everything";
         Needs {

@@ -42,6 +42,11 @@ pub trait InitSystem: Sync + std::fmt::Debug {
     /// What it wants, from facts alone.
     fn needs(&self, init: &InitFacts, facts: &Facts) -> Needs;
 
+    /// Whether it asks for names itself, and starts no getty for that.
+    fn is_getty(&self) -> bool {
+        false
+    }
+
     /// The edits that make it put a login on a terminal, given by its name below `/dev`. None: no file of the tree does that.
     ///
     /// # Errors
