@@ -12,12 +12,13 @@ use crate::{limits, output, sessions};
 use anyhow::{Context, anyhow, bail};
 use repot_engines::{Discovery, Engine, Host, Launch, Usable};
 use repot_model::{
-    BootSpec, Delivery, Facts, GettyKind, HintExt, MachineRecord, Needs, Offers, Overlay, Policy,
+    BootSpec, Delivery, Facts, GettyKind, HintExt, MachineName, MachineRecord, Needs, Offers, Overlay, Policy,
     StopAction,
 };
 use repot_runtime::plan::{EngineRequest, Payload, cgroup_wish, engine_env, plan_for_engine};
-use repot_runtime::registry;
+use repot_runtime::{Dirs, registry};
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// An engine on this host, and what it gives.
 #[derive(Debug)]
@@ -93,6 +94,22 @@ impl Elsewhere {
             }
         }
         Ok(elsewhere)
+    }
+
+    /// Where files are that the engine wants, between boots.
+    pub(crate) fn dir(&self, dirs: &Dirs, name: &MachineName) -> PathBuf {
+        match self.is_by_hand {
+            true => dirs.by_hand(name),
+            false => dirs.machine(name),
+        }
+    }
+
+    /// The same while the machine runs.
+    pub(crate) fn run_dir(&self, dirs: &Dirs, name: &MachineName) -> PathBuf {
+        match self.is_by_hand {
+            true => dirs.by_hand(name),
+            false => dirs.running(name),
+        }
     }
 
     /// The same for an engine that need not be here: to say what would be done.
@@ -191,8 +208,8 @@ pub(crate) fn spec(
         terminals: terminals(facts),
         cgroup: registry::cgroup_path(dirs, &record.name, cgroup_wish(Some(needs)).0),
         power_off_program: power_off_program(needs),
-        dir: dirs.machine(&record.name),
-        run: dirs.running(&record.name),
+        dir: elsewhere.dir(dirs, &record.name),
+        run: elsewhere.run_dir(dirs, &record.name),
     };
     let (engine, host, found) = (elsewhere.engine, &elsewhere.host, &elsewhere.found);
     let hand_over = if elsewhere.is_unaided {

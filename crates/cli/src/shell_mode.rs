@@ -64,8 +64,8 @@ pub(crate) fn spec(
         terminals: Vec::new(),
         cgroup: cgroup.clone(),
         power_off_program: None,
-        dir: dirs.machine(&record.name),
-        run: dirs.running(&record.name),
+        dir: elsewhere.dir(dirs, &record.name),
+        run: elsewhere.run_dir(dirs, &record.name),
     };
     let hand_over = elsewhere
         .engine

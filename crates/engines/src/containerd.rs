@@ -103,7 +103,12 @@ impl Engine for Containerd {
         let name = launch.engine_name();
         let image = format!("{name}:latest");
         let file = launch.dir.join("image.tar");
+        let mut start = ctr(host, ["tasks", "start"]);
         let pid_file = launch.run.join("leader.pid").display().to_string();
+        if launch.is_supervised {
+            start = start.arg("--pid-file").arg(pid_file.clone());
+        }
+        let start = start.arg(name.clone());
         let mut create = vec!["containers".to_owned(), "create".into()];
         create.extend(create_options(self.id(), launch, host)?);
         // ctr looks for options behind the image as well, unless it is told where they end.
@@ -123,8 +128,22 @@ impl Engine for Containerd {
         stop.push(name.clone());
         let filter = format!("labels.repot==\"{}\"", launch.dir.display());
         let asked = ctr(host, ["containers", "list", "--quiet", &filter]);
-        let own =
-            |words: &[&str]| oci::run_if(asked.clone(), &name, ctr(host, words.iter().copied()));
+        let own = |words: &[&str]| {
+            let command = ctr(host, words.iter().copied());
+            match launch.is_supervised {
+                true => oci::run_if(asked.clone(), &name, command),
+                false => command,
+            }
+        };
+        let mut remove = vec![
+            own(&["tasks", "delete", "--force", &name]),
+            own(&["containers", "delete", &name]),
+            ctr(host, ["images", "delete", "--sync", &image]),
+        ];
+        if !launch.is_supervised {
+            // ctr has seen it end on that terminal, and deleted it.
+            remove.remove(0);
+        }
         Ok(HandOver {
             engine: EngineId(self.id().to_owned()),
             delivery: Delivery::Image {
@@ -139,7 +158,7 @@ impl Engine for Containerd {
                 ),
                 ctr(host, create),
             ],
-            start: ctr(host, ["tasks", "start", "--pid-file", &pid_file, &name]),
+            start,
             console: None,
             leader: LeaderProbe::Command {
                 command: CommandLine::new(["cat", &pid_file]),
@@ -152,11 +171,7 @@ impl Engine for Containerd {
                 own(&["tasks", "kill", "--signal=KILL", &name]),
                 own(&["tasks", "delete", "--force", &name]),
             ],
-            remove: vec![
-                own(&["tasks", "delete", "--force", &name]),
-                own(&["containers", "delete", &name]),
-                ctr(host, ["images", "delete", "--sync", &image]),
-            ],
+            remove,
             by_hand: vec![
                 (
                     "look at its console".into(),

@@ -241,7 +241,10 @@ impl Flavour {
             },
             files: Vec::new(),
             setup,
-            start: script(START, &[&instance]),
+            start: match launch.is_supervised {
+                true => script(START, &[&instance]),
+                false => client(&["start", "--console", &instance]),
+            },
             console: None,
             leader: LeaderProbe::Command {
                 command: script(LEADER, &[&format!("local:/1.0/instances/{name}/state")]),
@@ -250,10 +253,13 @@ impl Flavour {
             reboot_status: None,
             stays_in_cgroup: false,
             kill: vec![script(STOP, &[&instance, &owner])],
-            remove: vec![
-                script(DELETE, &[&instance, &owner]),
-                client(&["image", "delete", &instance]),
-            ],
+            remove: match launch.is_supervised {
+                true => vec![
+                    script(DELETE, &[&instance, &owner]),
+                    client(&["image", "delete", &instance]),
+                ],
+                false => vec![client(&["delete", "--force", &instance])],
+            },
             by_hand: vec![
                 ("start it".into(), client(&["start", &instance])),
                 (

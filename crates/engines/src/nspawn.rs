@@ -138,8 +138,9 @@ impl Engine for Nspawn {
         // With --keep-unit it leaves the restart to its caller (nspawn.c, EXIT_FORCE_RESTART).
         plan.reboot_status = Some(133);
         if launch.power_off.is_some() {
+            // Which does not match the shell that was given this command.
             let pattern = format!(
-                "systemd-nspawn .*--machine={} ",
+                "[s]ystemd-nspawn .*--machine={} ",
                 names::host_name(launch.name.as_str())
             );
             plan.by_hand.push((
@@ -261,10 +262,15 @@ fn plan(launch: &Launch, start: CommandLine) -> HandOver {
         // Else all machines would share its caller's: with --keep-unit it makes none but two below that (nspawn-cgroup.c).
         stays_in_cgroup: true,
         kill: Vec::new(),
-        remove: vec![
-            CommandLine::new(["sh", "-c", UNPROPAGATE, "sh"])
-                .arg(names::host_name(launch.name.as_str())),
-        ],
+        // Only repot kills it.
+        remove: launch
+            .is_supervised
+            .then(|| {
+                let name = names::host_name(launch.name.as_str());
+                CommandLine::new(["sh", "-c", UNPROPAGATE, "sh"]).arg(name)
+            })
+            .into_iter()
+            .collect(),
         by_hand: Vec::new(),
     }
 }

@@ -141,7 +141,7 @@ impl Engine for Podman {
             "--pull=never".into(),
         ];
         // Without root, repot could not free a console that is PID 1's controlling terminal (ioctl_tty(2), TIOCSCTTY).
-        let console = (!host.is_root).then(|| launch.dir.join("console"));
+        let console = (launch.is_supervised && !host.is_root).then(|| launch.dir.join("console"));
         match &console {
             Some(file) => create.push(format!("--volume={}:/dev/console:dev", file.display())),
             None => create.extend(["--tty", "--interactive"].map(str::to_owned)),

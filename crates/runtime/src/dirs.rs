@@ -63,6 +63,11 @@ impl Dirs {
         self.machines().join(name.as_str())
     }
 
+    /// Files of a machine that somebody starts by hand.
+    pub fn by_hand(&self, name: &MachineName) -> PathBuf {
+        self.data.join("by-hand").join(name.as_str())
+    }
+
     /// The run-time state of one machine.
     pub fn running(&self, name: &MachineName) -> PathBuf {
         self.run.join(name.as_str())

@@ -8,6 +8,7 @@ const PACKAGES: &[&str] = &[
     "incus-client",
     "coreutils",
     "dash",
+    "gzip",
     "mount",
     "tar",
     "xz-utils",

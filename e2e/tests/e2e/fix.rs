@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -17,21 +17,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::sandbox::{LONG, SHORT, Sandbox, utf8};
 use crate::session;
 
-/// A copy of a tree that the test may spoil.
-fn copy(sandbox: &Sandbox, tree: Tree, name: &str) -> Result<PathBuf> {
-    let to = sandbox.dir().join(name);
-    let mut command = std::process::Command::new("cp");
-    command.arg("-a").arg(tree.ensure()?).arg(&to);
-    let done = process::run(&mut command, b"", LONG)?;
-    ensure!(done.code == 0, "{done}");
-    Ok(to)
-}
-
 /// What a machine sees of a file that is laid over its tree, and of the directory that it is in.
 #[test]
 fn a_layer_keeps_mode_owner_and_attributes() -> Result<()> {
     let sandbox = Sandbox::new()?;
-    let dir = copy(&sandbox, Tree::named("bookworm-busybox")?, "tree")?;
+    let dir = sandbox.copy(Tree::named("bookworm-busybox")?, "tree")?;
     let tree = utf8(&dir)?;
     let hostname = dir.join("etc/hostname");
     chown(&hostname, Some(3), Some(4))?;
@@ -71,7 +61,7 @@ fn stdin(sandbox: &Sandbox, args: &[&str], input: &str) -> Result<Done> {
 #[test]
 fn a_tree_is_mended_once_and_put_back() -> Result<()> {
     let sandbox = Sandbox::new()?;
-    let dir = copy(&sandbox, Tree::named("bookworm-sysvinit")?, "tree")?;
+    let dir = sandbox.copy(Tree::named("bookworm-sysvinit")?, "tree")?;
     let tree = utf8(&dir)?;
     let before = digest(&dir)?;
     let password = format!("{PASSWORD}\n");
@@ -121,7 +111,7 @@ fn a_tree_is_mended_once_and_put_back() -> Result<()> {
 #[test]
 fn what_was_changed_since_is_not_put_back() -> Result<()> {
     let sandbox = Sandbox::new()?;
-    let dir = copy(&sandbox, Tree::named("bookworm-busybox")?, "tree")?;
+    let dir = sandbox.copy(Tree::named("bookworm-busybox")?, "tree")?;
     let tree = utf8(&dir)?;
     let before = digest(&dir)?;
     let shadow = dir.join("etc/shadow");
@@ -146,7 +136,7 @@ fn what_was_changed_since_is_not_put_back() -> Result<()> {
 #[test]
 fn killed_fixes_are_undone() -> Result<()> {
     let sandbox = Sandbox::new()?;
-    let dir = copy(&sandbox, Tree::named("bookworm-sysvinit")?, "tree")?;
+    let dir = sandbox.copy(Tree::named("bookworm-sysvinit")?, "tree")?;
     let tree = utf8(&dir)?;
     let before = digest(&dir)?;
     let args = [
@@ -239,7 +229,7 @@ fn what_is_missing_is_installed() -> Result<()> {
 }
 
 fn install(sandbox: &Sandbox, recipe: &str, packages: &str) -> Result<()> {
-    let dir = copy(sandbox, Tree::named(recipe)?, recipe)?;
+    let dir = sandbox.copy(Tree::named(recipe)?, recipe)?;
     let tree = utf8(&dir)?;
     let before = digest(&dir)?;
     let dry = sandbox.expect(&["fix", &tree, "--install", "--dry-run"], 1)?;
@@ -271,7 +261,7 @@ fn install(sandbox: &Sandbox, recipe: &str, packages: &str) -> Result<()> {
 fn a_users_tree_is_mended_without_root() -> Result<()> {
     let user = User::with_subordinate_ids()?;
     let sandbox = Sandbox::of_user(&user)?;
-    let dir = copy(&sandbox, Tree::named("bookworm-busybox")?, "tree")?;
+    let dir = sandbox.copy(Tree::named("bookworm-busybox")?, "tree")?;
     let tree = utf8(&dir)?;
     let mut chown = std::process::Command::new("chown");
     chown.args(["-hR", &format!("{}:{}", user.uid, user.gid), &tree]);

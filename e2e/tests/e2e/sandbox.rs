@@ -218,6 +218,16 @@ impl Sandbox {
         self.around.splice(..0, words);
     }
 
+    /// A copy of a tree that the test may spoil.
+    pub fn copy(&self, tree: Tree, name: &str) -> Result<PathBuf> {
+        let to = self.dir().join(name);
+        let mut command = Command::new("cp");
+        command.arg("-a").arg(tree.ensure()?).arg(&to);
+        let done = process::run(&mut command, b"", LONG)?;
+        ensure!(done.code == 0, "{done}");
+        Ok(to)
+    }
+
     /// `repot` with these arguments, not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Command> {
         self.command_by(&self.program, args)

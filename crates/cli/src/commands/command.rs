@@ -125,7 +125,7 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
     let plan = spec
         .hand_over
         .ok_or_else(|| anyhow!("{} needs no handing over", args.engine))?;
-    let plan = on_the_tree(plan, &record.base.display().to_string());
+    let mut plan = on_the_tree(plan, &record.base.display().to_string());
     let prepare = preparation(
         &plan,
         &args.source,
@@ -133,6 +133,12 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
         &engine_name(&record.name),
         !edits.is_empty(),
     );
+    let has_image = matches!(plan.delivery, Delivery::Image { .. });
+    let dir = dirs.by_hand(&record.name);
+    if has_image || plan.files.iter().any(|file| file.path.starts_with(&dir)) {
+        let dir = dir.display().to_string();
+        plan.remove.push(CommandLine::new(["rm", "-r", &dir]));
+    }
     let is_available = elsewhere.found.state == Usable::Yes;
     if args.json {
         let by_hand = plan.by_hand.iter();
@@ -206,14 +212,21 @@ fn preparation(
                 ImageFormat::Tar => "tar",
             };
             let export = CommandLine::new(["repot", "export", source]);
-            vec![(
-                "make an image of the tree, with the changes that it needs there",
-                export
-                    .arg(file.display().to_string())
-                    .arg(format!("--to={form}"))
-                    .arg(format!("--for={engine}"))
-                    .arg(format!("--name={image}")),
-            )]
+            let dir = file.parent().unwrap_or(file).display().to_string();
+            vec![
+                (
+                    "a place for files",
+                    CommandLine::new(["mkdir", "-p", dir.as_str()]),
+                ),
+                (
+                    "make an image of the tree, with the changes that it needs there",
+                    export
+                        .arg(file.display().to_string())
+                        .arg(format!("--to={form}"))
+                        .arg(format!("--for={engine}"))
+                        .arg(format!("--name={image}")),
+                ),
+            ]
         }
     }
 }

@@ -15,6 +15,7 @@ mod machinectl;
 mod nspawn;
 mod podman;
 mod taken;
+mod typed;
 
 use anyhow::{Context, Result, ensure};
 use repot_e2e::console::Console;
