@@ -55,6 +55,14 @@ pub trait InitSystem: Sync + std::fmt::Debug {
         Ok(Vec::new())
     }
 
+    /// The edits without which its login on the console does not find that where `/sys` can be written to. None: it finds it.
+    ///
+    /// # Errors
+    /// Only if the machine fails to read the tree.
+    fn find_console(&self, _setup: &Setup<'_>) -> Result<Vec<Edit>> {
+        Ok(Vec::new())
+    }
+
     /// The edits that keep it from starting something. None: it does not start it, or no file of the tree keeps it from that.
     ///
     /// # Errors

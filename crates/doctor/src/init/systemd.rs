@@ -52,6 +52,14 @@ impl InitSystem for Systemd {
         }
     }
 
+    fn find_console(&self, setup: &Setup<'_>) -> Result<Vec<Edit>> {
+        match major(setup.init.version.as_deref()) {
+            Some(..258) => Ok(Vec::new()),
+            // An unknown version is far more often a new one.
+            Some(_) | None => systemd_edits::console_by_name(setup),
+        }
+    }
+
     fn switch_off(&self, setup: &Setup<'_>, what: &Unwanted<'_>) -> Result<Vec<Edit>> {
         match what {
             // systemd starts no getty on a terminal that does not exist (ConditionPathExists=/dev/tty0, BindsTo=dev-%i.device).

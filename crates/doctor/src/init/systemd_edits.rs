@@ -89,6 +89,28 @@ pub(crate) fn console_getty(setup: &Setup<'_>) -> Result<Vec<Edit>> {
     Ok(edits)
 }
 
+/// Has the getty itself open `/dev/console`. From 258 on, systemd opens the device in its place that
+/// `/sys/class/tty/console/active` names, unless `/sys` is read-only: in a container that is the host's.
+///
+/// # Source
+/// systemd `src/basic/terminal-util.c`, `resolve_dev_console`; systemd/systemd#39036.
+pub(crate) fn console_by_name(setup: &Setup<'_>) -> Result<Vec<Edit>> {
+    let Some(getty) = setup.getty("console") else {
+        return Ok(Vec::new());
+    };
+    let path = format!("{ADMIN}/console-getty.service.d/by-name.conf");
+    let text = format!(
+        "# The getty opens /dev/console, which systemd takes for the host's where /sys can be written to.\n\
+         [Service]\nExecStart=\nExecStart=-{getty}\nStandardInput=null\nStandardOutput=journal\n\
+         TTYPath=\nTTYReset=no\nTTYVHangup=no\n"
+    );
+    if setup.tree.text(&path)?.as_deref() == Some(text.as_str()) {
+        return Ok(Vec::new());
+    }
+    let why = "the console's getty is to find it where /sys can be written to";
+    Ok(vec![edit::write(setup.tree, &path, text, why)])
+}
+
 /// A unit that is there and not masked: masks go, one that is missing is written. Where it is.
 fn ensure(tree: &mut View<'_>, name: &str, text: &str, edits: &mut Vec<Edit>) -> String {
     // As many masks as there are directories.

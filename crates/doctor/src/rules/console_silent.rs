@@ -6,7 +6,7 @@
 use super::{Case, Rule, RuleMeta, absent};
 use crate::Result;
 use crate::init::{self, Setup};
-use repot_model::{Certainty, Finding, Offers, Remedy, Severity};
+use repot_model::{Certainty, Finding, Getty, Offers, Remedy, Severity};
 
 #[derive(Debug)]
 pub(crate) struct ConsoleSilent;
@@ -20,10 +20,11 @@ distributions put their gettys on `tty1` to `tty6`, which a container does not h
 mask systemd's `console-getty.service`, `getty.target` or both. The boot then ends in silence.\n\nnatively, repot starts the \
 tree's getty on a console on which nobody else does. In other engines, and with `repot fix`, one is added to the init's own \
 configuration, so that it is there whoever starts the machine: a line of inittab(5), a service of runit, s6, OpenRC or dinit, a `tty` line of finit, a unit \
-unmasked. By hand, with sysvinit: `co:2345:respawn:/sbin/agetty --noclear --keep-baud console 115200,38400,9600 vt220`.",
+unmasked. systemd from 258 on also looks for the console of the host's kernel where `/sys` can be written to, as in LXD and Incus \
+without a setting of repot's (`Failed to set up standard input`): there its getty is made to open `/dev/console` itself. By hand, with sysvinit: `co:2345:respawn:/sbin/agetty --noclear --keep-baud console 115200,38400,9600 vt220`.",
     sources: &[
         "inittab(5), agetty(8), systemd-getty-generator(8)",
-        "systemd/systemd#27304, AlmaLinux/docker-images#32, lxc/lxc#4393",
+        "systemd/systemd#27304, #39036, canonical/lxd#16860, AlmaLinux/docker-images#32, lxc/lxc#4393",
     ],
 };
 
@@ -40,8 +41,17 @@ impl Rule for ConsoleSilent {
         if !offers.is_pid1 || offers.console.device.is_empty() {
             return Ok(Vec::new());
         }
-        if init.gettys.iter().any(|getty| is_seen(offers, &getty.tty)) {
-            return Ok(Vec::new());
+        let setup = Setup {
+            tree: case.tree,
+            facts: case.facts,
+            init,
+        };
+        if let Some(getty) = init
+            .gettys
+            .iter()
+            .find(|getty| is_seen(offers, &getty.tty))
+        {
+            return lost(offers, &setup, getty);
         }
         let console = &offers.console.device;
         let mut finding = META.finding(
@@ -78,13 +88,13 @@ impl Rule for ConsoleSilent {
             finding.remedy = Remedy::Environment;
             return Ok(vec![finding]);
         }
-        let setup = Setup {
-            tree: case.tree,
-            facts: case.facts,
-            init,
-        };
         // Elsewhere the init's own login is worth more than one of repot's: it is there whoever starts the machine.
         finding.edits = init::system(init).listen(&setup, console)?;
+        if !finding.edits.is_empty() && !offers.sys.is_read_only() {
+            finding
+                .edits
+                .extend(init::system(init).find_console(&setup)?);
+        }
         if finding.edits.is_empty() && offers.serves_silent_console {
             finding.remedy = Remedy::Environment;
             return Ok(vec![finding]);
@@ -107,6 +117,26 @@ impl Rule for ConsoleSilent {
         }
         Ok(vec![finding])
     }
+}
+
+/// A getty is there, but would not find the console.
+fn lost(offers: &Offers, setup: &Setup<'_>, getty: &Getty) -> Result<Vec<Finding>> {
+    if offers.sys.is_read_only() {
+        return Ok(Vec::new());
+    }
+    let edits = init::system(setup.init).find_console(setup)?;
+    if edits.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut finding = META.finding(
+        format!("{}'s getty looks for the host's console", setup.init.name),
+        "Failed to set up standard input: No such file or directory",
+    );
+    finding.cause = "/sys can be written to there, from which systemd concludes that the kernel's console is its own".into();
+    finding.evidence = vec![getty.evidence.clone()];
+    finding.remedy = Remedy::Automatic;
+    finding.edits = edits;
+    Ok(vec![finding])
 }
 
 /// Whether the user of an engine sees what is on a terminal of that name.
@@ -134,7 +164,7 @@ fn list<'a>(names: impl Iterator<Item = &'a str>, first: &str) -> String {
 #[cfg(test)]
 mod tests {
     use crate::fake::{Tree, bare_offers, diagnose_for, mended, offers};
-    use repot_model::{Remedy, Severity};
+    use repot_model::{Remedy, Severity, Sys};
 
     const RULE: &str = "console-silent";
 
@@ -391,6 +421,30 @@ mod tests {
                 "ExecStart=-/sbin/agetty --noclear --keep-baud - 115200,38400,9600 vt220\n"
             )
         );
+    }
+
+    #[test]
+    fn systemd_that_looks_for_the_hosts_console() {
+        let mut writable = bare_offers();
+        writable.sys = Sys::Writable;
+        assert!(diagnose_for(&systemd(), &writable, RULE).is_empty());
+        let new = systemd().elf(
+            "/usr/lib/systemd/systemd",
+            "systemd 258 running in %ssystem mode",
+        );
+        assert!(diagnose_for(&new, &bare_offers(), RULE).is_empty());
+        mended(&new, &writable, RULE);
+        let text = new.read("/etc/systemd/system/console-getty.service.d/by-name.conf");
+        assert!(text.contains("\nExecStart=\nExecStart=-/sbin/agetty --noclear --keep-baud console "));
+        // Both at once.
+        let masked = systemd()
+            .elf(
+                "/usr/lib/systemd/systemd",
+                "systemd 258 running in %ssystem mode",
+            )
+            .link("/etc/systemd/system/console-getty.service", "/dev/null");
+        let found = mended(&masked, &writable, RULE);
+        assert_eq!(found[0].edits.len(), 2);
     }
 
     #[test]

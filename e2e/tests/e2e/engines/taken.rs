@@ -8,13 +8,13 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use repot_e2e::console::Console;
 use repot_e2e::daemon::Daemon;
-use repot_e2e::lxd;
+use repot_e2e::{incus, lxd};
 use repot_e2e::trees::Tree;
 use repot_e2e::{digest, process};
 use serde_json::Value;
 
-use super::daemons;
-use crate::boot::{BOOKWORM_SYSTEMD, BOOKWORM_SYSVINIT, BUSYBOX_ALPINE};
+use super::{daemons, instances};
+use crate::boot::{BOOKWORM_SYSTEMD, BOOKWORM_SYSVINIT, BUSYBOX_ALPINE, SID_SYSTEMD};
 use crate::life::Case;
 use crate::sandbox::{LONG, Sandbox, utf8};
 use crate::session;
@@ -185,24 +185,24 @@ fn by_containerd() -> Result<()> {
     })
 }
 
-#[test]
-fn by_lxd() -> Result<()> {
+/// LXD and Incus: imported and started as anybody would.
+fn in_instances(client: &str, start: instances::Start, cases: &[(&Case, &str)]) -> Result<()> {
     let mut sandbox = Sandbox::new()?;
-    let daemon = lxd::start(&sandbox.dir().join("lxd"))?;
+    let daemon = start(&sandbox.dir().join("instances"))?;
     let command = |words: &[&str]| {
-        let mut command = Command::new("lxc");
-        command.args(words).envs(daemon.env());
+        // By env(1), which finds Incus' client in what the variables say.
+        let mut command = Command::new("env");
+        let env = daemon.env();
+        command.args(env.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg(client).args(words);
         command
     };
     let ask = |words: &[&str]| {
         let done = process::run(&mut command(words), b"", LONG)?;
-        ensure!(done.code == 0, "lxc {words:?}: {done}");
+        ensure!(done.code == 0, "{client} {words:?}: {done}");
         Ok(done.out())
     };
-    for (case, form) in [
-        (&BOOKWORM_SYSVINIT, "lxd-split"),
-        (&BOOKWORM_SYSTEMD, "lxd"),
-    ] {
+    for (case, form) in cases.iter().copied() {
         let name = sandbox.name();
         let (out, _) = export(&mut sandbox, case, form, &name)?;
         let files = match form {
@@ -213,7 +213,7 @@ fn by_lxd() -> Result<()> {
             ],
         };
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
-        let import = [&["image", "import"], &files[..], &["--alias", &name]].concat();
+        let import = [&["image", "import"], &files[..], &["local:", "--alias", &name]].concat();
         ask(&import)?;
         ask(&["init", &name, &name])?;
         let mut console = Console::spawn(&command(&["start", &name, "--console"]))?;
@@ -225,6 +225,23 @@ fn by_lxd() -> Result<()> {
     }
     drop(daemon);
     sandbox.finish()
+}
+
+#[test]
+fn by_lxd() -> Result<()> {
+    let cases = [
+        (&BOOKWORM_SYSVINIT, "lxd-split"),
+        (&BOOKWORM_SYSTEMD, "lxd"),
+        // Looks for the console of the host's kernel.
+        (&SID_SYSTEMD, "lxd"),
+    ];
+    in_instances("lxc", lxd::start, &cases)
+}
+
+#[test]
+fn by_incus() -> Result<()> {
+    let cases = [(&BUSYBOX_ALPINE, "lxd-split"), (&SID_SYSTEMD, "lxd")];
+    in_instances("incus", incus::start, &cases)
 }
 
 #[test]
