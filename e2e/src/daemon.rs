@@ -35,9 +35,24 @@ impl Daemon {
     /// # Errors
     /// It is not installed, or does not come up.
     pub fn docker(dir: &Path, id: &str) -> Result<Daemon> {
+        Self::dockerd(Command::new("dockerd"), dir, id)
+    }
+
+    /// The same on another kind of host: in a mount namespace that this shell script has changed.
+    ///
+    /// # Errors
+    /// As for [`Daemon::docker`].
+    pub fn docker_on(dir: &Path, id: &str, script: &str) -> Result<Daemon> {
+        let script = format!("{script} && exec dockerd \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private"]);
+        command.args(["sh", "-c", &script, "sh"]);
+        Self::dockerd(command, dir, id)
+    }
+
+    fn dockerd(mut command: Command, dir: &Path, id: &str) -> Result<Daemon> {
         let place = make(dir, "docker")?;
         let address = format!("unix://{}/d.sock", place.display());
-        let mut command = Command::new("dockerd");
         command
             .args([
                 "--iptables=false",
@@ -118,6 +133,11 @@ impl Daemon {
             is_shared: true,
             is_over: false,
         })
+    }
+
+    /// The daemon's process, if there is one.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// Variables by which its clients find it.

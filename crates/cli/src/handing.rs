@@ -12,8 +12,8 @@ use crate::{limits, output, sessions};
 use anyhow::{Context, anyhow, bail};
 use repot_engines::{Discovery, Engine, Host, Launch, Usable};
 use repot_model::{
-    BootSpec, Delivery, Facts, GettyKind, HintExt, MachineName, MachineRecord, Needs, Offers, Overlay, Policy,
-    StopAction,
+    BootSpec, Delivery, Facts, GettyKind, HintExt, MachineName, MachineRecord, Needs, Offers,
+    Overlay, Policy, StopAction,
 };
 use repot_runtime::plan::{EngineRequest, Payload, cgroup_wish, engine_env, plan_for_engine};
 use repot_runtime::{Dirs, registry};

@@ -25,6 +25,24 @@ fn docker<S: Into<String>>(host: &Host, words: impl IntoIterator<Item = S>) -> C
     )
 }
 
+/// Where the client finds its daemon: `DOCKER_HOST`, else what the current context says (docker-context(1)).
+fn address(host: &Host) -> String {
+    if let Some(address) = host.var("DOCKER_HOST") {
+        return address.to_owned();
+    }
+    let format = "--format={{.Endpoints.docker.Host}}";
+    let context = probe::ask(&["docker", "context", "inspect", format], &[]);
+    let address = context
+        .filter(|answer| answer.ok)
+        .map(|answer| answer.stdout);
+    let address = address.as_deref().map(str::trim).unwrap_or_default();
+    match address {
+        // A client without contexts.
+        "" => "unix://".to_owned(),
+        address => address.to_owned(),
+    }
+}
+
 impl Engine for Docker {
     fn id(&self) -> &'static str {
         "docker"
@@ -40,17 +58,17 @@ impl Engine for Docker {
                 },
             };
         };
-        let address = host.var("DOCKER_HOST").unwrap_or("unix://");
+        let address = address(host);
         let version = answer.ok.then(|| answer.stdout.trim().to_owned());
-        let state = if !answer.ok {
-            Usable::No {
-                why: probe::first_line(&answer.stderr).to_owned(),
-                hint: "start its daemon (`systemctl start docker`, `service docker start`), or set DOCKER_HOST".into(),
-            }
-        } else if !oci::is_local(address) {
+        let state = if !oci::is_local(&address) {
             Usable::No {
                 why: format!("its daemon is on another host, {address}"),
                 hint: "run repot there: it looks after the machine's processes".into(),
+            }
+        } else if !answer.ok {
+            Usable::No {
+                why: probe::first_line(&answer.stderr).to_owned(),
+                hint: "start its daemon (`systemctl start docker`, `service docker start`), or set DOCKER_HOST".into(),
             }
         } else {
             Usable::Yes

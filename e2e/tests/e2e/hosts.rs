@@ -1,11 +1,14 @@
 //! Hosts that are unlike this one: other cgroup hierarchies, other file systems. Each command of repot sees them in a mount namespace of its
 //! own, so nothing changes for others here.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use repot_e2e::daemon::Daemon;
 use repot_e2e::process;
 use repot_e2e::trees::Tree;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::boot::{BOOKWORM_OPENRC, BOOKWORM_SYSTEMD};
+use crate::engines;
 use crate::sandbox::{SHORT, Sandbox, utf8};
 
 /// Nothing mounted but cgroup2, as systemd has it since version 256.
@@ -59,6 +62,22 @@ fn cgroup2_alone() -> Result<()> {
 #[test]
 fn cgroup1_alone() -> Result<()> {
     lives(PURE_V1, "bookworm-systemd", "cgroup2")
+}
+
+/// Docker on such a host, with an init that wants cgroups and one that does not.
+#[test]
+fn docker_on_cgroup2_alone() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    let (dir, id) = (sandbox.dir().to_owned(), sandbox.id().to_owned());
+    let daemon = Daemon::docker_on(&dir, &id, PURE_V2)?;
+    sandbox.put_env(daemon.env());
+    let namespace = format!("--mount=/proc/{}/ns/mnt", daemon.pid().unwrap_or(0));
+    sandbox.put_around(&["nsenter", &namespace, "--"]);
+    for case in [&BOOKWORM_SYSTEMD, &BOOKWORM_OPENRC] {
+        engines::cell_in(&mut sandbox, case, "docker").context(case.tree)?;
+    }
+    daemon.end()?;
+    sandbox.finish()
 }
 
 /// A file system that cannot be ID-mapped, as overlayfs itself is: with a tree or a bind on it there is no user namespace, and

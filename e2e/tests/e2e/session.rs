@@ -1,5 +1,7 @@
 //! What a person checks in a shell: identity, terminal, job control, window size, bytes that pass through.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
 use repot_e2e::console::Console;
@@ -141,7 +143,20 @@ pub fn detach(console: &mut Console) -> Result<()> {
     Ok(())
 }
 
-/// Logs in at a prompt that shows up now or after a return key.
+/// Has the prompt shown once more by the return key: a client that is connected only some time after the start may have missed it.
+pub fn wake(console: &mut Console) -> Result<()> {
+    let prompt = Regex::new(r"\S+ login: ?")?;
+    process::until("a prompt shows up", LONG, || {
+        if console.expect(prompt.clone(), Duration::from_secs(3)).is_ok() {
+            return Ok(true);
+        }
+        console.send_line("")?;
+        Ok(false)
+    })?;
+    console.send_line("")
+}
+
+/// Logs in at a prompt that shows up.
 pub fn login(console: &mut Console) -> Result<()> {
     console.login("root", repot_e2e::trees::PASSWORD, LONG)
 }

@@ -46,11 +46,7 @@ impl Rule for ConsoleSilent {
             facts: case.facts,
             init,
         };
-        if let Some(getty) = init
-            .gettys
-            .iter()
-            .find(|getty| is_seen(offers, &getty.tty))
-        {
+        if let Some(getty) = init.gettys.iter().find(|getty| is_seen(offers, &getty.tty)) {
             return lost(offers, &setup, getty);
         }
         let console = &offers.console.device;
@@ -435,7 +431,9 @@ mod tests {
         assert!(diagnose_for(&new, &bare_offers(), RULE).is_empty());
         mended(&new, &writable, RULE);
         let text = new.read("/etc/systemd/system/console-getty.service.d/by-name.conf");
-        assert!(text.contains("\nExecStart=\nExecStart=-/sbin/agetty --noclear --keep-baud console "));
+        assert!(
+            text.contains("\nExecStart=\nExecStart=-/sbin/agetty --noclear --keep-baud console ")
+        );
         // Both at once.
         let masked = systemd()
             .elf(

@@ -1,9 +1,13 @@
 //! Docker, never `--privileged`.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Result, ensure};
+use repot_e2e::process;
 
 use super::daemons;
 use crate::boot::{BOOKWORM_OPENRC, BOOKWORM_RUNIT, BOOKWORM_SYSTEMD, BOOKWORM_SYSVINIT};
+use crate::sandbox::{SHORT, utf8};
 
 super::all_trees!(super::daemons::daemon_cells, "docker");
 
@@ -64,6 +68,33 @@ fn a_daemon_elsewhere_is_refused() -> Result<()> {
         "docker",
         "DOCKER_HOST",
         "tcp://127.0.0.1:9",
-        "docker cannot be used here",
+        "docker cannot be used here: its daemon is on another host",
+    )
+}
+
+/// As `docker context use` has it, which no variable tells.
+#[test]
+fn a_context_elsewhere_is_refused() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut command = std::process::Command::new("docker");
+    command.env("DOCKER_CONFIG", dir.path());
+    command.args([
+        "context",
+        "create",
+        "far",
+        "--docker",
+        "host=tcp://127.0.0.1:9",
+    ]);
+    let done = process::run(&mut command, b"", SHORT)?;
+    ensure!(done.code == 0, "{done}");
+    fs::write(
+        dir.path().join("config.json"),
+        r#"{"currentContext": "far"}"#,
+    )?;
+    daemons::unreachable(
+        "docker",
+        "DOCKER_CONFIG",
+        &utf8(dir.path())?,
+        "docker cannot be used here: its daemon is on another host",
     )
 }

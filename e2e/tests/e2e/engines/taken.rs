@@ -8,9 +8,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use repot_e2e::console::Console;
 use repot_e2e::daemon::Daemon;
-use repot_e2e::{incus, lxd};
 use repot_e2e::trees::Tree;
 use repot_e2e::{digest, process};
+use repot_e2e::{incus, lxd};
 use serde_json::Value;
 
 use super::{daemons, instances};
@@ -213,10 +213,16 @@ fn in_instances(client: &str, start: instances::Start, cases: &[(&Case, &str)]) 
             ],
         };
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
-        let import = [&["image", "import"], &files[..], &["local:", "--alias", &name]].concat();
+        let import = [
+            &["image", "import"],
+            &files[..],
+            &["local:", "--alias", &name],
+        ]
+        .concat();
         ask(&import)?;
         ask(&["init", &name, &name])?;
         let mut console = Console::spawn(&command(&["start", &name, "--console"]))?;
+        session::wake(&mut console)?;
         log_in(case, &mut console).with_context(|| format!("{form} of {}", case.tree))?;
         ask(&["stop", &name, "--timeout", "60"])?;
         console.wait_exit(LONG)?;

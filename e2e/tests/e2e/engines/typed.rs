@@ -34,10 +34,10 @@ fn later(text: &str, words: &[&str]) -> Result<String> {
             .strip_prefix("# ")
             .is_some_and(|title| words.iter().any(|word| title.starts_with(word)))
     });
-    lines.next().with_context(|| format!("no {words:?} in {text}"))?;
-    let commands: Vec<&str> = lines
-        .map_while(|line| line.strip_prefix("#   "))
-        .collect();
+    lines
+        .next()
+        .with_context(|| format!("no {words:?} in {text}"))?;
+    let commands: Vec<&str> = lines.map_while(|line| line.strip_prefix("#   ")).collect();
     Ok(commands.join("\n"))
 }
 
@@ -46,6 +46,9 @@ fn typed(sandbox: &Sandbox, case: &Case, engine: &str) -> Result<()> {
     let tree = sandbox.copy(Tree::named(case.tree)?.with_password(), &name)?;
     let text = sandbox.ok(&["command", &utf8(&tree)?, "--for", engine, "-n", &name])?;
     let mut console = Console::spawn(&shell(sandbox, &text)?)?;
+    if matches!(engine, "lxd" | "incus") {
+        session::wake(&mut console)?;
+    }
     session::login(&mut console).with_context(|| text.clone())?;
     super::is_root_there(case, &mut console)?;
 
