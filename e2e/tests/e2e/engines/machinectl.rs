@@ -185,7 +185,10 @@ impl Debian {
 
     /// Started without repot, by the settings that it wrote; `stop` ends it.
     fn by_hand(&self, stop: &[&str]) -> Result<()> {
-        self.ok(&["machinectl", "start", INNER])?;
+        self.ok(&["machinectl", "start", INNER]).with_context(|| {
+            let log = self.run(&["journalctl", "-o", "cat", "--no-pager", "-u", UNIT]);
+            log.map_or_else(|error| error.to_string(), |log| log.out())
+        })?;
         self.machined_has(true)?;
         process::until("its console asks", LONG, || {
             let journal =
@@ -264,5 +267,38 @@ fn systemd() -> Result<()> {
     debian.stop()?;
     debian.ok(&["repot", "rm", "inner"])?;
     debian.is_empty()?;
+    debian.finish()
+}
+
+/// What `repot export --to nspawn` writes is imported and started by machinectl alone, as the how-to has it.
+#[test]
+fn an_export_is_imported() -> Result<()> {
+    let cases = [
+        (&BOOKWORM_SYSVINIT, ["systemctl", "stop", UNIT]),
+        (&BOOKWORM_SYSTEMD, ["machinectl", "poweroff", INNER]),
+    ];
+    let debian = Debian::boot(&cases.map(|(case, _)| case))?;
+    for (case, stop) in cases {
+        let tree = format!("/trees/{}", case.tree);
+        let export = ["repot", "export", &tree, "--to", "nspawn", "/var/tmp/out"];
+        debian.ok(&[&export[..], &["--name", INNER, "--compress", "none"]].concat())?;
+        let archive = format!("/var/tmp/out/{INNER}.tar");
+        debian.ok(&["machinectl", "-q", "import-tar", &archive, INNER])?;
+        let written = format!("/var/tmp/out/{INNER}.nspawn");
+        let install = ["install", "-D", "-m", "644", "-t", "/etc/systemd/nspawn"];
+        debian.ok(&[&install[..], &[&written]].concat())?;
+        // A machine of repot's has a /proc that is covered in parts: no user namespace below it can have a whole one.
+        let dir = format!("/run/systemd/system/{UNIT}.d");
+        let start = "systemd-nspawn --quiet --keep-unit --boot --settings=override --machine=%i";
+        let drop_in = format!("[Service]\nExecStart=\nExecStart={start}\n");
+        let script = r#"mkdir -p "$1"; printf %s "$2" >"$1/test.conf"; systemctl daemon-reload"#;
+        debian.ok(&["sh", "-c", script, "sh", &dir, &drop_in])?;
+        debian.by_hand(&stop).context(case.tree)?;
+        debian.ok(&["machinectl", "remove", INNER])?;
+        // With its settings.
+        debian.ok(&["rm", "-r", "/var/tmp/out", &dir])?;
+        debian.ok(&["systemctl", "daemon-reload"])?;
+        debian.is_empty()?;
+    }
     debian.finish()
 }
