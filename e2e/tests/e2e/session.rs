@@ -147,7 +147,10 @@ pub fn detach(console: &mut Console) -> Result<()> {
 pub fn wake(console: &mut Console) -> Result<()> {
     let prompt = Regex::new(r"\S+ login: ?")?;
     process::until("a prompt shows up", LONG, || {
-        if console.expect(prompt.clone(), Duration::from_secs(3)).is_ok() {
+        if console
+            .expect(prompt.clone(), Duration::from_secs(3))
+            .is_ok()
+        {
             return Ok(true);
         }
         console.send_line("")?;

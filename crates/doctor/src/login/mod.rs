@@ -14,7 +14,7 @@ use repot_rootfs::{RootRead, contains};
 
 pub(crate) use account::root_account;
 pub(crate) use crypt::{Support, library_dirs, supports};
-pub(crate) use root::Root;
+pub(crate) use root::{Root, are_accounts_made, password_in_advance};
 
 /// A login program has some 100 KB; a multi-call binary is recognised by its name, but read as well.
 const CONTENT_BYTES: u64 = 8 << 20;

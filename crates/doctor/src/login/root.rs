@@ -1,7 +1,7 @@
 //! Root's account in a tree with edits: where its password is kept, and what is there.
 
 use crate::{Result, View};
-use repot_model::Edit;
+use repot_model::{Change, Edit};
 use repot_rootfs::format::passwd::User;
 use repot_rootfs::format::shadow::Kind;
 use repot_rootfs::format::{passwd, shadow};
@@ -19,6 +19,38 @@ pub(crate) struct Root {
     pub(crate) place: (String, Option<u32>),
     hash: shadow::Hash,
     is_in_passwd: bool,
+}
+
+/// Whether the accounts are made from the system's description at each boot, and are not there before the first.
+///
+/// # Source
+/// guix `gnu/build/accounts.scm`; nixpkgs `nixos/modules/config/update-users-groups.pl`.
+pub(crate) fn are_accounts_made(view: &View<'_>) -> bool {
+    ["/gnu/store", "/nix/store"]
+        .iter()
+        .any(|path| view.is_dir(path))
+}
+
+/// The edit that sets a hash for a root whose account will be made: both keep the line of shadow(5) that they find.
+/// `None`: it is set.
+pub(crate) fn password_in_advance(view: &View<'_>, hash: &str) -> Result<Option<Edit>> {
+    let path = "/etc/shadow";
+    let old = view.text(path)?.unwrap_or_default();
+    let entries = shadow::parse(&old);
+    if entries
+        .iter()
+        .any(|entry| entry.name == "root" && entry.hash.0 == hash)
+    {
+        return Ok(None);
+    }
+    Ok(Some(Edit {
+        path: view.place(path),
+        change: Change::Write {
+            text: shadow::set_password(&old, "root", hash, super::account::today()),
+            mode: Some(0o600),
+        },
+        why: "root's password was asked for".to_owned(),
+    }))
 }
 
 impl Root {

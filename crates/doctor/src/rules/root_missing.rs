@@ -1,7 +1,7 @@
 //! There is no account root.
 
 use super::{Case, Rule, RuleMeta};
-use crate::login::Root;
+use crate::login::{Root, are_accounts_made};
 use crate::reading::evidence;
 use crate::{Result, edit};
 use repot_model::{Finding, Remedy, Severity};
@@ -28,15 +28,13 @@ impl Rule for RootMissing {
     }
 
     fn check(&self, case: &Case<'_>) -> Result<Vec<Finding>> {
-        let is_store = ["/gnu/store", "/nix/store"]
-            .iter()
-            .any(|path| case.tree.is_dir(path));
+        let is_made = are_accounts_made(case.tree);
         let unread = case
             .facts
             .unread
             .iter()
             .any(|seen| seen.path == "/etc/passwd");
-        if case.facts.init.is_none() || is_store || unread || Root::read(case.tree)?.is_some() {
+        if case.facts.init.is_none() || is_made || unread || Root::read(case.tree)?.is_some() {
             return Ok(Vec::new());
         }
         let shells = ["/bin/bash", "/bin/sh"];

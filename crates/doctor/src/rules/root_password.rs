@@ -4,7 +4,7 @@
 
 use super::{Case, Rule, RuleMeta};
 use crate::Result;
-use crate::login::{Root, Support, supports};
+use crate::login::{Root, Support, are_accounts_made, password_in_advance, supports};
 use crate::reading::evidence;
 use repot_model::{Finding, GettyKind, LoginStack, PasswordState, Remedy, Severity};
 use repot_rootfs::format::shadow::{Hash, Kind};
@@ -22,7 +22,7 @@ static META: RuleMeta = RuleMeta {
 nobody gets in by a password that the whole world knows.\n\n**What repot does**: only what you ask for. `--root-password -` reads \
 a password from standard input, `--root-password-hash` takes what `mkpasswd` or `openssl passwd -6` printed; `boot` lays the \
 changed line over the tree, `fix` writes it. `repot login NAME` needs no password at all, since it is not the console that it \
-asks. `--autologin` lets whoever sits at the console in.\n\n**By hand**: `chroot TREE passwd root`.",
+asks. Guix System and NixOS make their accounts at the boot: there the line of `/etc/shadow` is laid in beforehand, which they keep. `--autologin` lets whoever sits at the console in.\n\n**By hand**: `chroot TREE passwd root`.",
     sources: &[
         "shadow(5), passwd(5), crypt(5)",
         "pam_unix(8), check_shadow_expiry()",
@@ -40,7 +40,12 @@ impl Rule for RootPassword {
             return Ok(Vec::new());
         }
         let Some(root) = Root::read(case.tree)? else {
-            return Ok(Vec::new());
+            return match &case.wishes.root_password_hash {
+                Some(hash) if case.facts.init.is_some() && are_accounts_made(case.tree) => {
+                    asked_in_advance(case, hash)
+                }
+                Some(_) | None => Ok(Vec::new()),
+            };
         };
         if let Some(hash) = &case.wishes.root_password_hash {
             return asked(case, &root, hash);
@@ -108,24 +113,8 @@ fn asked(case: &Case<'_>, root: &Root, hash: &str) -> Result<Vec<Finding>> {
     );
     finding.evidence = vec![evidence(&path, line, "another password, or none")];
     finding.cause = "the tree has another one, or none that could be right".into();
-    let kind = Hash(hash.to_owned()).kind();
-    let unusable = match kind {
-        Kind::Empty => None,
-        // In a line of shadow(5) it would end the field or the line.
-        Kind::Hashed(_) if hash.contains([':', '\n', '\r']) => Some("is no hash".to_owned()),
-        Kind::Locked => Some("is no hash of a password".to_owned()),
-        Kind::Hashed(kind) => match supports(case.tree, case.facts, kind)? {
-            Support::Yes => None,
-            Support::No(seen) => Some(format!(
-                "is of the kind {kind}, which the tree cannot check: {} is {}",
-                seen.path, seen.seen
-            )),
-        },
-    };
-    if let Some(why) = unusable {
-        finding.summary = format!("the hash that was given for root {why}");
-        finding.hint = Some("openssl passwd -6 makes one that nearly every libc can check".into());
-        return Ok(vec![finding]);
+    if let Some(why) = unusable(case, hash)? {
+        return Ok(vec![refused(finding, &why)]);
     }
     finding.remedy = Remedy::Asked;
     match root.set_password(case.tree, hash)? {
@@ -138,6 +127,51 @@ fn asked(case: &Case<'_>, root: &Root, hash: &str) -> Result<Vec<Finding>> {
         }
     }
     Ok(vec![finding])
+}
+
+/// The same where root's account is made only at the first boot.
+fn asked_in_advance(case: &Case<'_>, hash: &str) -> Result<Vec<Finding>> {
+    let Some(edit) = password_in_advance(case.tree, hash)? else {
+        return Ok(Vec::new());
+    };
+    let mut finding = META.finding(
+        "a password for root was asked for",
+        refusal(case.facts.login.stack),
+    );
+    finding.evidence = vec![evidence("/etc/passwd", None, "does not exist")];
+    finding.cause =
+        "the accounts are made at the boot, which keeps the line of /etc/shadow that it finds"
+            .into();
+    if let Some(why) = unusable(case, hash)? {
+        return Ok(vec![refused(finding, &why)]);
+    }
+    finding.remedy = Remedy::Asked;
+    finding.edits.push(edit);
+    Ok(vec![finding])
+}
+
+/// Why a hash is none that the tree could check.
+fn unusable(case: &Case<'_>, hash: &str) -> Result<Option<String>> {
+    Ok(match Hash(hash.to_owned()).kind() {
+        Kind::Empty => None,
+        // In a line of shadow(5) it would end the field or the line.
+        Kind::Hashed(_) if hash.contains([':', '\n', '\r']) => Some("is no hash".to_owned()),
+        Kind::Locked => Some("is no hash of a password".to_owned()),
+        Kind::Hashed(kind) => match supports(case.tree, case.facts, kind)? {
+            Support::Yes => None,
+            Support::No(seen) => Some(format!(
+                "is of the kind {kind}, which the tree cannot check: {} is {}",
+                seen.path, seen.seen
+            )),
+        },
+    })
+}
+
+/// Of a hash of which nothing can be made.
+fn refused(mut finding: Finding, why: &str) -> Finding {
+    finding.summary = format!("the hash that was given for root {why}");
+    finding.hint = Some("openssl passwd -6 makes one that nearly every libc can check".into());
+    finding
 }
 
 /// Whether the console lets one in without a password.
@@ -170,6 +204,23 @@ mod tests {
             root_password_hash: Some(hash.into()),
             ..Wishes::default()
         }
+    }
+
+    #[test]
+    fn accounts_that_the_boot_makes() {
+        let tree = Tree::new()
+            .elf("/sbin/init", "SysV init version")
+            .dir("/gnu/store");
+        assert!(diagnose_for(&tree, &offers(), "root-password").is_empty());
+        mends(&tree, &offers(), &wish(HASH), "root-password");
+        let found = diagnose_with(&tree, &offers(), &wish(HASH), "root-password");
+        let edit = &found[0].edits[0];
+        assert!(
+            matches!(&edit.change, Change::Write { text, mode: Some(0o600) }
+                if text.starts_with("root:$6$salt$hash:"))
+        );
+        let found = diagnose_with(&tree, &offers(), &wish("*"), "root-password");
+        assert!(found[0].edits.is_empty());
     }
 
     #[test]

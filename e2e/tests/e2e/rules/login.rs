@@ -129,6 +129,20 @@ fn a_locked_root_gets_a_password() -> Result<()> {
     patient.finish()
 }
 
+/// Guix System makes its accounts at the boot, root locked in this one: there is no file in which a password could be changed.
+#[test]
+fn a_root_that_the_boot_makes_gets_a_password() -> Result<()> {
+    let patient = Patient::new(Tree::named("trixie-guix")?)?;
+    let (mut console, name) = patient.boot(&[])?;
+    refused(&mut console, "Login incorrect").context("locked")?;
+    patient.end(console, &name)?;
+    let hash = repot_e2e::trees::PASSWORD_HASH;
+    let (mut console, name) = patient.boot(&["--root-password-hash", hash])?;
+    session::login(&mut console)?;
+    patient.end(console, &name)?;
+    patient.finish()
+}
+
 /// Every kind of getty that the trees have logs root in when asked to, although root is locked.
 #[test]
 fn autologin_on_every_kind_of_getty() -> Result<()> {
