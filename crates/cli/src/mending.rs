@@ -5,9 +5,9 @@
 use crate::args::WishArgs;
 use crate::output;
 use crate::password::{self, Secret};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use repot_doctor::rules::{Diagnosis, Wishes};
-use repot_model::{Edit, Facts, Finding, Offers, Remedy, RuleId};
+use repot_model::{Edit, Facts, Finding, HintExt, Offers, Remedy, RuleId};
 use repot_rootfs::RootRead;
 
 /// What the user has asked for. The password is asked for here, if it is to be.
@@ -138,6 +138,38 @@ impl Mending {
         let picked = self.before.iter().map(|_| true).chain(picked).collect();
         diagnosis.findings.splice(0..0, self.before.iter().cloned());
         (diagnosis, picked)
+    }
+
+    /// Refuses what the user asked for and no rule knows how to do in this tree.
+    ///
+    /// # Errors
+    /// There is something like that.
+    pub(crate) fn check_wishes(&self, root: &RootRead, facts: &Facts) -> anyhow::Result<()> {
+        let Some(offers) = self
+            .offers
+            .as_ref()
+            .filter(|_| self.wishes != Wishes::default())
+        else {
+            return Ok(());
+        };
+        let accepts = |finding: &Finding| finding.remedy == Remedy::Automatic;
+        let manual = |wishes: &Wishes| {
+            let mut found = repot_doctor::diagnose(root, facts, offers, wishes, &accepts).findings;
+            found.retain(|finding| finding.remedy == Remedy::Manual);
+            found
+        };
+        let without = manual(&Wishes::default());
+        let is_new = |finding: &Finding| {
+            let same =
+                |other: &Finding| other.rule == finding.rule && other.summary == finding.summary;
+            !without.iter().any(same) && !self.except.contains(&finding.rule)
+        };
+        match manual(&self.wishes).into_iter().find(is_new) {
+            Some(finding) => Err(anyhow!("{}: {}", finding.summary, finding.cause))
+                .hint(finding.hint.unwrap_or_default())
+                .map_err(Into::into),
+            None => Ok(()),
+        }
     }
 
     fn picks(&self, finding: &Finding, unasked: &[Finding]) -> bool {

@@ -70,6 +70,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     let (root, facts) = looked
         .as_ref()
         .map_or((&root, &facts), |looked| (&looked.root, &looked.facts));
+    mending.check_wishes(root, facts)?;
     let payload = payload(&mut args, facts, &tree.source)?;
     let make_start = |payload| Start {
         dirs: &dirs,

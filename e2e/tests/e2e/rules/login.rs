@@ -9,7 +9,7 @@ use regex::Regex;
 use repot_e2e::trees::{PASSWORD, Tree};
 
 use super::patient::{Fault, Patient, change, refused};
-use crate::sandbox::{LONG, SHORT};
+use crate::sandbox::{LONG, SHORT, Sandbox};
 use crate::session;
 
 fn shell_is_missing(dir: &Path) -> Result<()> {
@@ -141,6 +141,29 @@ fn a_root_that_the_boot_makes_gets_a_password() -> Result<()> {
     session::login(&mut console)?;
     patient.end(console, &name)?;
     patient.finish()
+}
+
+/// What was asked for and cannot be done is no boot that looks as if it had been.
+#[test]
+fn a_wish_that_cannot_be_fulfilled_is_refused() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    let busybox = sandbox.base(Tree::named("bookworm-busybox")?)?;
+    let guix = sandbox.base(Tree::named("trixie-guix")?)?;
+    let refused = [
+        (
+            &busybox,
+            &["--root-password-hash", "*"][..],
+            "is no hash of a password",
+        ),
+        (&guix, &["--autologin"], "repot does not know how"),
+    ];
+    for (tree, wish, says) in refused {
+        let boot = ["boot", tree.as_str(), "-d", "-n", &sandbox.name()];
+        let done = sandbox.expect(&[&boot[..], wish].concat(), 3)?;
+        ensure!(done.err().contains(says), "{done}");
+    }
+    ensure!(sandbox.names()?.is_empty(), "a machine was made");
+    sandbox.finish()
 }
 
 /// Every kind of getty that the trees have logs root in when asked to, although root is locked.
