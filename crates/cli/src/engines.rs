@@ -1,5 +1,6 @@
 //! Engines by the names that a user types, and what each offers here.
 
+use crate::args::NetworkArg;
 use anyhow::anyhow;
 use clap::builder::PossibleValuesParser;
 use repot_engines::{Discovery, ENGINES, Engine, Host, Usable, engine, native_offers};
@@ -83,20 +84,28 @@ impl Chosen {
         }
     }
 
-    /// What it gives to a machine here.
-    pub(crate) fn offers(self, host: &Host, found: &Discovery, shares_network: bool) -> Offers {
+    /// What it gives to a machine here, on the host's network or not.
+    pub(crate) fn offers(self, host: &Host, found: &Discovery, network: NetworkArg) -> Offers {
         match self {
-            Self::Native => native(host, shares_network),
-            Self::Other(engine) => engine.offers(host, found),
+            Self::Native => native(host, network),
+            Self::Other(engine) => on_network(engine.offers(host, found), network),
         }
     }
 }
 
+/// The same where a machine has that network.
+pub(crate) fn on_network(offers: Offers, network: NetworkArg) -> Offers {
+    match network {
+        NetworkArg::None => offers,
+        NetworkArg::Host => offers.on_hosts_network(),
+    }
+}
+
 /// What the native runtime gives on a host. Root may make cgroups of both kinds; others where some were delegated to them.
-pub(crate) fn native(host: &Host, shares_network: bool) -> Offers {
+pub(crate) fn native(host: &Host, network: NetworkArg) -> Offers {
     let mut cgroups = vec![CgroupVersion::V2, CgroupVersion::V1Systemd];
     if !host.is_root {
         cgroups.retain(|version| repot_runtime::may_make_cgroups(*version));
     }
-    native_offers(cgroups, shares_network)
+    native_offers(cgroups, network == NetworkArg::Host)
 }

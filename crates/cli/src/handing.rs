@@ -5,15 +5,15 @@ mod set_up;
 
 pub(crate) use set_up::set_up;
 
-use crate::args::{Environment, UserNamespace};
-use crate::engines::Chosen;
+use crate::args::{Environment, NetworkArg, UserNamespace};
+use crate::engines::{Chosen, on_network};
 use crate::machines::{self, Start};
 use crate::{limits, output, sessions};
 use anyhow::{Context, anyhow, bail};
 use repot_engines::{Discovery, Engine, Host, Launch, Usable};
 use repot_model::{
     BootSpec, Delivery, Facts, GettyKind, HintExt, MachineName, MachineRecord, Needs, Offers,
-    Overlay, Policy, StopAction,
+    Overlay, Policy, Resolver, StopAction,
 };
 use repot_runtime::plan::{EngineRequest, Payload, cgroup_wish, engine_env, plan_for_engine};
 use repot_runtime::{Dirs, registry};
@@ -94,6 +94,15 @@ impl Elsewhere {
             }
         }
         Ok(elsewhere)
+    }
+
+    /// What it gives to a machine that repot boots there: with the host's network, the host's resolv.conf is laid over the tree.
+    pub(crate) fn offers_of_boot(&self, network: NetworkArg) -> Offers {
+        let mut offers = on_network(self.offers.clone(), network);
+        if offers.shares_network {
+            offers.resolver = Resolver::Repot;
+        }
+        offers
     }
 
     /// Where files are that the engine wants, between boots.

@@ -38,8 +38,13 @@ ln -s fd/2 dev/stderr
 mount -t tmpfs -o nosuid,nodev,mode=755 run run
 "#;
 
-/// The host's network needs the host's resolver.
-const RESOLVER: &str = "if [ -f /etc/resolv.conf ] && [ -f etc/resolv.conf ] && [ ! -L etc/resolv.conf ]; then mount --bind /etc/resolv.conf etc/resolv.conf; fi\n";
+/// The host's network needs the host's resolver, over a file. A link would lead out of the tree, so that is left alone, and told of.
+const RESOLVER: &str = r#"if [ -L etc/resolv.conf ]; then echo "etc/resolv.conf is a link: the host's is not bound over it" >&2
+elif [ -f /etc/resolv.conf ] && [ -d etc ] && [ ! -L etc ]; then
+    [ -e etc/resolv.conf ] || : >etc/resolv.conf
+    mount -o bind,ro /etc/resolv.conf etc/resolv.conf
+fi
+"#;
 
 impl Chroot {
     fn cannot(&self, why: impl Into<String>) -> Error {
@@ -94,7 +99,8 @@ impl Engine for Chroot {
             keyrings: Keyrings::Given,
             sys: Sys::ReadOnly,
             interfaces: Vec::new(),
-            resolver: Resolver::SharedNetwork,
+            shares_network: false,
+            resolver: Resolver::Machine,
             unprivileged: false,
         }
     }

@@ -186,6 +186,7 @@ impl Flavour {
             keyrings: Keyrings::Given,
             sys: Sys::ReadOnlyByRepot,
             interfaces: Vec::new(),
+            shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: true,
         }

@@ -99,6 +99,7 @@ impl Engine for Lxc {
             keyrings: Keyrings::Given,
             sys: Sys::ReadOnly,
             interfaces: Vec::new(),
+            shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: false,
         }
@@ -292,6 +293,20 @@ lxc.rootfs.path = dir:/run/repot/web/root
 lxc.seccomp.profile = /var/lib/repot/machines/web/lxc/seccomp
 "
             )
+        );
+    }
+
+    #[test]
+    fn on_the_hosts_network_it_binds_the_hosts_resolver() {
+        let shared = Launch {
+            network: repot_model::Network::Host,
+            ..launch()
+        };
+        let text = config(&shared, CgroupLayout::Hybrid).unwrap();
+        let bind = "lxc.mount.entry = /etc/resolv.conf etc/resolv.conf none bind,ro,optional,create=file 0 0\n";
+        assert!(
+            text.contains("lxc.net.0.type = none\n") && text.contains(bind),
+            "{text}"
         );
     }
 

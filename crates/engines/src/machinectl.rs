@@ -187,9 +187,14 @@ fn limits(limits: &Limits) -> Vec<String> {
 /// The settings file (systemd.nspawn(5)). The unit's own options are `--boot`, `-U`, `--network-veth`.
 fn settings(launch: &Launch) -> String {
     let argv: Vec<String> = launch.argv.iter().map(|word| quoted(word)).collect();
+    let (private, resolv_conf) = match launch.network {
+        Network::None => ("yes", "off"),
+        Network::Host => ("no", "bind-host"),
+    };
     let mut text = format!(
-        "# Written by repot.\n[Exec]\nBoot=no\nProcessTwo=no\nParameters={}\nPrivateUsers=no\nLinkJournal=no\nResolvConf=off\nTimezone=off\n",
-        argv.join(" ")
+        "# Written by repot.\n[Exec]\nBoot=no\nProcessTwo=no\nParameters={}\nPrivateUsers=no\nLinkJournal=no\nResolvConf={}\nTimezone=off\n",
+        argv.join(" "),
+        resolv_conf
     );
     if let Some(signal) = launch.power_off {
         let _ = writeln!(text, "KillSignal={signal}");
@@ -197,10 +202,6 @@ fn settings(launch: &Launch) -> String {
     for (name, value) in &launch.env {
         let _ = writeln!(text, "Environment={}", quoted(&format!("{name}={value}")));
     }
-    let private = match launch.network {
-        Network::None => "yes",
-        Network::Host => "no",
-    };
     let _ = write!(text, "\n[Network]\nPrivate={private}\nVirtualEthernet=no\n");
     if !launch.binds.is_empty() || !launch.tmpfs.is_empty() {
         text.push_str("\n[Files]\n");
@@ -260,6 +261,12 @@ mod tests {
             "# Written by repot.\n[Exec]\nBoot=no\nProcessTwo=no\nParameters=/sbin/init --log-target=console\n"
         ));
         assert!(plan.files[0].text.contains("\nKillSignal=SIGRTMIN+4\n"));
+        assert!(plan.files[0].text.contains("\nResolvConf=off\n"));
+        let shared = Launch {
+            network: Network::Host,
+            ..launch()
+        };
+        assert!(settings(&shared).contains("\nResolvConf=bind-host\n"));
         let name = engine_name(&launch().name);
         assert_eq!(
             plan.setup[1].to_string(),

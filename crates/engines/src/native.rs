@@ -57,8 +57,9 @@ pub fn native_offers(cgroups: Vec<CgroupVersion>, shares_network: bool) -> Offer
         keyrings: Keyrings::Unknown,
         sys: Sys::ReadOnly,
         interfaces: Vec::new(),
+        shares_network,
         resolver: if shares_network {
-            Resolver::SharedNetwork
+            Resolver::Repot
         } else {
             Resolver::Machine
         },

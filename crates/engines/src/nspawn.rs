@@ -123,6 +123,7 @@ impl Engine for Nspawn {
             keyrings: Keyrings::Unknown,
             sys: Sys::ReadOnly,
             interfaces: Vec::new(),
+            shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: false,
         }
@@ -199,11 +200,12 @@ fn words(launch: &Launch) -> CommandLine {
         // Nothing of the host's goes into the tree by itself.
         "--link-journal=no".into(),
         "--timezone=off".into(),
-        "--resolv-conf=off".into(),
     ]);
-    if launch.network == Network::None {
-        start = start.arg("--private-network");
-    }
+    start = match launch.network {
+        Network::None => start.arg("--resolv-conf=off").arg("--private-network"),
+        // Read-only, over a file or where there is none, but not where a link leads nowhere (M).
+        Network::Host => start.arg("--resolv-conf=bind-host"),
+    };
     for bind in &launch.binds {
         let option = if bind.read_only {
             "--bind-ro"
@@ -321,6 +323,18 @@ mod tests {
         let machine = plan.remove[0].argv.last().unwrap();
         assert!(plan.start.argv.contains(&format!("--machine={machine}")));
         assert_eq!(escaped("/a:b\\c"), "/a\\:b\\\\c");
+    }
+
+    #[test]
+    fn on_the_hosts_network_it_binds_the_hosts_resolver() {
+        let shared = Launch {
+            network: Network::Host,
+            ..launch()
+        };
+        let plan = Nspawn.hand_over(&shared, &host(CgroupLayout::Hybrid), &found("252"));
+        let text = plan.unwrap().start.to_string();
+        assert!(text.contains(" --resolv-conf=bind-host "), "{text}");
+        assert!(!text.contains("--private-network"), "{text}");
     }
 
     #[test]

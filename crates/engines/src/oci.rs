@@ -320,6 +320,7 @@ pub(crate) fn offers(engine: &str, host: &Host, container: Option<&str>) -> Offe
         keyrings: Keyrings::Refused,
         sys: Sys::ReadOnly,
         interfaces: Vec::new(),
+        shares_network: false,
         resolver: Resolver::Engine,
         unprivileged: false,
     }

@@ -86,6 +86,7 @@ impl Engine for Rkt {
             keyrings: Keyrings::Given,
             sys: Sys::ReadOnly,
             interfaces: vec!["eth0".into()],
+            shares_network: false,
             resolver: Resolver::Engine,
             unprivileged: false,
         }

@@ -71,6 +71,7 @@ impl Engine for Wsl {
             keyrings: Keyrings::Given,
             sys: Sys::Writable,
             interfaces: vec!["eth0".into()],
+            shares_network: false,
             resolver: Resolver::Engine,
             unprivileged: false,
         }

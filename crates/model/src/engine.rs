@@ -69,13 +69,26 @@ pub struct Offers {
     pub sys: Sys,
     /// The network devices beside `lo`: `host0`, `eth0`.
     pub interfaces: Vec<String>,
-    /// Whether it puts a resolv.conf into the machine, or the machine shares the host's network and needs the host's.
+    /// Whether the machine is on the host's network.
+    pub shares_network: bool,
+    /// Who puts a resolv.conf into the machine.
     pub resolver: Resolver,
     /// Whether it runs without privileges over the host, so that root of the machine is not root of the host.
     pub unprivileged: bool,
 }
 
 impl Offers {
+    /// The same for a machine that is on the host's network. Its engine, or what repot tells that to do, then binds the host's file
+    /// over `/etc/resolv.conf`.
+    #[must_use]
+    pub fn on_hosts_network(mut self) -> Self {
+        self.shares_network = true;
+        if self.resolver == Resolver::Machine {
+            self.resolver = Resolver::Engine;
+        }
+        self
+    }
+
     /// An engine that gives everything: no rule about engines has anything to say. Tests take away what they are about.
     pub fn everything() -> Self {
         Self {
@@ -109,6 +122,7 @@ impl Offers {
             keyrings: Keyrings::Given,
             sys: Sys::ReadOnly,
             interfaces: Vec::new(),
+            shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: true,
         }
@@ -200,10 +214,10 @@ pub enum Keyrings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resolver {
-    /// The engine binds its own file over `/etc/resolv.conf`.
+    /// The engine binds a file of its own, or the host's, over `/etc/resolv.conf`.
     Engine,
-    /// The host's network is shared, and nobody provides the file.
-    SharedNetwork,
+    /// repot lays the host's file over the tree's.
+    Repot,
     /// The machine itself, if it gets a network at all.
     Machine,
 }
@@ -405,5 +419,21 @@ mod tests {
         assert!(Sys::ReadOnlyByRepot.is_read_only());
         assert!(!Sys::ReadOnlyByRepot.without_repot().is_read_only());
         assert!(Sys::ReadOnly.without_repot().is_read_only());
+    }
+
+    #[test]
+    fn on_the_hosts_network_somebody_binds_the_hosts_file() {
+        for (resolver, wanted) in [
+            (Resolver::Machine, Resolver::Engine),
+            (Resolver::Engine, Resolver::Engine),
+            (Resolver::Repot, Resolver::Repot),
+        ] {
+            let offers = Offers {
+                resolver,
+                ..Offers::everything()
+            };
+            let shared = offers.on_hosts_network();
+            assert!(shared.shares_network && shared.resolver == wanted);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What the user can type to learn what is wrong with a tree.
 
+use super::NetworkArg;
 use crate::complete;
 use crate::engines;
 use clap::Args;
@@ -17,6 +18,9 @@ pub(crate) struct Doctor {
     /// In which container system it is to boot; `all` compares them
     #[arg(long = "for", value_name = "ENGINE", default_value = "native", value_parser = engines::parser_or_all())]
     pub(crate) engine: String,
+    /// The network that it is to see there
+    #[arg(long, value_enum, default_value_t = NetworkArg::None, conflicts_with = "host")]
+    pub(crate) network: NetworkArg,
     /// Look at this host instead: what it can do, what it limits, which container systems it has
     #[arg(long, conflicts_with = "source")]
     pub(crate) host: bool,

@@ -1,6 +1,6 @@
 //! What the user can type to have a tree written for other container systems.
 
-use super::WishArgs;
+use super::{NetworkArg, WishArgs};
 use crate::{complete, engines};
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
@@ -23,6 +23,9 @@ pub(crate) struct Export {
     /// For which container system it is adapted: by default the one that takes that form; plain forms are not adapted
     #[arg(long = "for", value_name = "ENGINE", value_parser = engines::parser())]
     pub(crate) engine: Option<String>,
+    /// The network that it is to see there
+    #[arg(long, value_enum, default_value_t = NetworkArg::None)]
+    pub(crate) network: NetworkArg,
     /// Leave the tree as it is
     #[arg(long, conflicts_with = "engine")]
     pub(crate) no_adapt: bool,

@@ -1,5 +1,6 @@
 //! What the user can type to have a tree mended.
 
+use super::NetworkArg;
 use crate::password::Secret;
 use crate::{complete, engines};
 use clap::Args;
@@ -44,6 +45,9 @@ pub(crate) struct Fix {
     /// In which container system it is to boot
     #[arg(long = "for", value_name = "ENGINE", default_value = "native", value_parser = engines::parser())]
     pub(crate) engine: String,
+    /// The network that it is to see there
+    #[arg(long, value_enum, default_value_t = NetworkArg::None)]
+    pub(crate) network: NetworkArg,
     /// Show the changes as a diff, without making them
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -1,6 +1,6 @@
 //! `repot boot`: SOURCE to a running machine, attached to its console or ready in the background.
 
-use crate::args::{Boot, NetworkArg, UserNamespace};
+use crate::args::{Boot, UserNamespace};
 use crate::commands::doctor;
 use crate::engines::native;
 use crate::machines::{self, Candidate, Mapping, Purpose, Start};
@@ -41,13 +41,11 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
     elsewhere
         .iter_mut()
         .for_each(|elsewhere| elsewhere.is_unaided = args.unaided);
+    let network = args.environment.network;
     let mending = match (&elsewhere, args.no_fix) {
         (_, true) => Mending::nothing(),
-        (Some(elsewhere), false) => Mending::new(elsewhere.offers.clone()),
-        (None, false) => Mending::new(native(
-            &Host::look(),
-            args.environment.network == NetworkArg::Host,
-        )),
+        (Some(elsewhere), false) => Mending::new(elsewhere.offers_of_boot(network)),
+        (None, false) => Mending::new(native(&Host::look(), network)),
     };
     let asks = args.wishes.autologin
         || args.wishes.root_password.is_some()

@@ -1,6 +1,6 @@
 //! `repot command`: what one types, and writes, to boot a tree in another container system without repot.
 
-use crate::args::{ByHand, Writes};
+use crate::args::{ByHand, NetworkArg, Writes};
 use crate::handing::Elsewhere;
 use crate::machines::{self, Mapping, Purpose, Start};
 use crate::mending::Mending;
@@ -83,7 +83,8 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
         ..Elsewhere::imagined(engines::other(&args.engine)?)
     };
     // By hand, nobody of repot's is there to answer on a silent console.
-    let mut offers = elsewhere.offers.clone();
+    let network = args.environment.network;
+    let mut offers = engines::on_network(elsewhere.offers.clone(), network);
     offers.serves_silent_console = false;
     let mut mending = Mending::new(offers);
     let looked = mending.look_again(&root, &facts);
@@ -131,6 +132,7 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
         &args.source,
         &args.engine,
         &engine_name(&record.name),
+        network,
         !edits.is_empty(),
     );
     let has_image = matches!(plan.delivery, Delivery::Image { .. });
@@ -196,12 +198,17 @@ fn preparation(
     source: &str,
     engine: &str,
     image: &str,
+    network: NetworkArg,
     has_edits: bool,
 ) -> Vec<(&'static str, CommandLine)> {
+    let on_network = |command: CommandLine| match network {
+        NetworkArg::None => command,
+        NetworkArg::Host => command.arg("--network=host"),
+    };
     match &plan.delivery {
         Delivery::Overlay { .. } if has_edits => vec![(
             "write the changes that it needs there into the tree; repot fix --undo takes them back",
-            CommandLine::new(["repot", "fix", source, "--for", engine]),
+            on_network(CommandLine::new(["repot", "fix", source, "--for", engine])),
         )],
         Delivery::Overlay { .. } => Vec::new(),
         Delivery::Image { file, format } => {
@@ -220,11 +227,13 @@ fn preparation(
                 ),
                 (
                     "make an image of the tree, with the changes that it needs there",
-                    export
-                        .arg(file.display().to_string())
-                        .arg(format!("--to={form}"))
-                        .arg(format!("--for={engine}"))
-                        .arg(format!("--name={image}")),
+                    on_network(
+                        export
+                            .arg(file.display().to_string())
+                            .arg(format!("--to={form}"))
+                            .arg(format!("--for={engine}"))
+                            .arg(format!("--name={image}")),
+                    ),
                 ),
             ]
         }
@@ -319,8 +328,13 @@ mod tests {
         let plan = on_the_tree(plan, "/srv/tree");
         assert_eq!(plan.files[0].text, "rootfs = dir:/srv/tree\n");
         assert_eq!(plan.start.argv[1], "--directory=/srv/tree");
-        assert!(preparation(&plan, "t", "x", "repot-t", false).is_empty());
-        let prepare = preparation(&plan, "t", "x", "repot-t", true);
-        assert_eq!(prepare[0].1.to_string(), "repot fix t --for x");
+        assert!(preparation(&plan, "t", "x", "repot-t", NetworkArg::None, false).is_empty());
+        for (network, wanted) in [
+            (NetworkArg::None, "repot fix t --for x"),
+            (NetworkArg::Host, "repot fix t --for x --network=host"),
+        ] {
+            let prepare = preparation(&plan, "t", "x", "repot-t", network, true);
+            assert_eq!(prepare[0].1.to_string(), wanted);
+        }
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Doctor) -> anyhow::Result<u8> {
         .into_iter()
         .map(|chosen| {
             let found = chosen.discover(&host);
-            let offers = chosen.offers(&host, &found, false);
+            let offers = chosen.offers(&host, &found, args.network);
             let mut mending = Mending::new(offers.clone());
             let (diagnosis, _) = match mending.look_again(&root, &facts) {
                 Some(looked) => mending.diagnose(&looked.root, &looked.facts),

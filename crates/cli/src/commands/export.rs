@@ -1,6 +1,6 @@
 //! `repot export`: a tree in a form that other container systems take, adapted to the one that will.
 
-use crate::args::{CompressArg, Export as Args, FormArg};
+use crate::args::{CompressArg, Export as Args, FormArg, NetworkArg};
 use crate::engines::Chosen;
 use crate::handing::power_off_signal;
 use crate::machines::{self, Purpose};
@@ -214,19 +214,19 @@ impl Target {
             return Ok(None);
         };
         Ok(Some(Self {
-            offers: offers(name)?,
+            offers: offers(name, args.network)?,
             is_adapted: !args.no_adapt,
         }))
     }
 }
 
 /// What an engine gives on a host like most, in whatever version.
-fn offers(engine: &str) -> anyhow::Result<Offers> {
+fn offers(engine: &str, network: NetworkArg) -> anyhow::Result<Offers> {
     let found = Discovery {
         version: None,
         state: Usable::Yes,
     };
-    let offers = Chosen::named(engine)?.offers(&Host::typical(), &found, false);
+    let offers = Chosen::named(engine)?.offers(&Host::typical(), &found, network);
     Ok(Offers {
         serves_silent_console: false,
         sys: offers.sys.without_repot(),
@@ -269,7 +269,7 @@ fn adapted(
         let mending = Mending {
             wishes,
             only,
-            ..Mending::new(offers("native")?)
+            ..Mending::new(offers("native", NetworkArg::None)?)
         };
         return Ok(Adapted {
             edits: mending.edits(root, facts),

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Fix) -> anyhow::Result<u8> {
     let host = Host::look();
     let chosen = Chosen::named(&args.engine)?;
     let found = chosen.discover(&host);
-    let mut offers = chosen.offers(&host, &found, false);
+    let mut offers = chosen.offers(&host, &found, args.network);
     offers.sys = offers.sys.without_repot();
     let wishes = wishes(&args.wishes)?;
     let secret = wishes.root_password_hash.clone();

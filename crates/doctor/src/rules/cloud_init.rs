@@ -6,7 +6,7 @@ use super::{Case, Rule, RuleMeta};
 use crate::Result;
 use crate::edit;
 use crate::reading::evidence;
-use repot_model::{Certainty, Evidence, Finding, Remedy, Resolver, Severity};
+use repot_model::{Certainty, Evidence, Finding, Remedy, Severity};
 
 #[derive(Debug)]
 pub(crate) struct CloudInit;
@@ -49,7 +49,7 @@ impl Rule for CloudInit {
             .iter()
             .any(|path| tree.is_executable(path));
         // On the host's network, the cloud may be there.
-        let shares = case.offers.resolver == Resolver::SharedNetwork;
+        let shares = case.offers.shares_network;
         if !is_there || !case.offers.is_pid1 || shares || tree.exists(DISABLED) {
             return Ok(Vec::new());
         }
@@ -112,7 +112,6 @@ fn data_sources(case: &Case<'_>) -> Result<Option<(Vec<String>, Evidence)>> {
 #[cfg(test)]
 mod tests {
     use crate::fake::{Tree, diagnose_for, mended, offers};
-    use repot_model::Resolver;
 
     const RULE: &str = "cloud-init";
 
@@ -144,7 +143,7 @@ mod tests {
             );
         }
         let mut shared = offers();
-        shared.resolver = Resolver::SharedNetwork;
+        shared.shares_network = true;
         assert!(diagnose_for(&tree("[Ec2]"), &shared, RULE).is_empty());
         let tree = tree("[ Ec2, None ]");
         let found = mended(&tree, &offers(), RULE);

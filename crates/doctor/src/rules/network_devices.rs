@@ -7,7 +7,7 @@ use crate::Result;
 use crate::edit::{self, Edits};
 use crate::init::{self, Setup, Unwanted};
 use crate::reading::evidence;
-use repot_model::{Finding, Remedy, Resolver, Severity};
+use repot_model::{Finding, Remedy, Severity};
 use repot_rootfs::format::interfaces;
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Rule for NetworkDevices {
             return Ok(Vec::new());
         };
         // With the host's network, nobody knows here which devices there are.
-        if offers.resolver == Resolver::SharedNetwork {
+        if offers.shares_network {
             return Ok(Vec::new());
         }
         let is_missing =
@@ -157,7 +157,6 @@ fn is_hardware(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::fake::{Tree, diagnose_for, mended, offers};
-    use repot_model::Resolver;
 
     const RULE: &str = "network-devices";
 
@@ -173,7 +172,7 @@ mod tests {
             )
             .file("/etc/network/interfaces.d/more", "auto enp1s0\n");
         let mut shared = offers();
-        shared.resolver = Resolver::SharedNetwork;
+        shared.shares_network = true;
         assert!(diagnose_for(&tree, &shared, RULE).is_empty());
         let mut given = offers();
         given.interfaces = vec!["eth0".into()];

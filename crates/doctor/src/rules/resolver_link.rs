@@ -15,11 +15,12 @@ static META: RuleMeta = RuleMeta {
     severity: Severity::Degraded,
     summary: "/etc/resolv.conf leads to the file of a resolver that does not run",
     explain: "Distributions make `/etc/resolv.conf` a link to what a service writes below `/run`: systemd-resolved, resolvconf, \
-NetworkManager, netconfig. In a tree whose service is not started the link leads nowhere. With a network of its own, a machine has to \
-see to that itself. Where the engine binds its own file there, or the machine shares the host's network, it needs a file that can be \
-bound over or that has the host's name servers in it: through a link, the file ends up below `/run`, or nowhere.\n\nrepot lays the \
-host's file over the link where the machine shares the host's network, and an empty file where the engine brings its own. By hand: \
-`rm TREE/etc/resolv.conf; touch TREE/etc/resolv.conf`.",
+NetworkManager, netconfig. In a tree whose service is not started the link leads nowhere, and what is in the tree's own `/run` is \
+covered by a mount. With a network of its own, a machine has to see to that itself. With the host's network it needs the host's name \
+servers, and some engines bind their own file in any case. For that there has to be a file to bind it over: systemd-nspawn, LXC and \
+chroot leave a link that leads nowhere as it is, and in others the file ends up below `/run`.\n\n`repot boot` lays the host's file over \
+the link if the machine is on the host's network. `repot fix --network host` makes an empty file of it, over which the engine binds, \
+and so does repot for engines that bind their own. By hand: `rm TREE/etc/resolv.conf; touch TREE/etc/resolv.conf`.",
     sources: &[
         "resolv.conf(5), systemd-resolved.service(8)",
         "systemd/systemd#15340, #3649",
@@ -35,7 +36,7 @@ impl Rule for ResolverLink {
 
     fn check(&self, case: &Case<'_>) -> Result<Vec<Finding>> {
         let tree = case.tree;
-        let Some(to) = tree.read_link(PATH).filter(|_| !tree.is_file(PATH)) else {
+        let Some(to) = tree.read_link(PATH).filter(|_| leads_nowhere(case)) else {
             return Ok(Vec::new());
         };
         if case.offers.resolver == Resolver::Machine || is_made(case, &to)? {
@@ -48,15 +49,19 @@ impl Rule for ResolverLink {
         finding.evidence = vec![evidence(PATH, None, &format!("symlink to {to}"))];
         match case.offers.resolver {
             Resolver::Machine => {}
-            Resolver::SharedNetwork => {
+            Resolver::Repot => {
                 finding.cause =
                     "the machine shares the host's network, whose name servers it does not know"
                         .into();
                 finding.remedy = Remedy::Environment;
             }
             Resolver::Engine => {
-                finding.certainty = Certainty::Possible;
-                finding.cause = "the engine binds its own file there, which needs a file".into();
+                // Some bind it to where the link leads.
+                finding.certainty = match case.offers.shares_network {
+                    true => Certainty::Likely,
+                    false => Certainty::Possible,
+                };
+                finding.cause = "the engine binds a file there, which needs a file".into();
                 finding.remedy = Remedy::Automatic;
                 finding.edits = vec![Edit {
                     path: tree.place(PATH),
@@ -64,12 +69,22 @@ impl Rule for ResolverLink {
                         text: String::new(),
                         mode: Some(0o644),
                     },
-                    why: "the engine binds its own over it".into(),
+                    why: "the engine binds one over it".into(),
                 }];
             }
         }
         Ok(vec![finding])
     }
+}
+
+/// Whether there is no file, or one in a directory that the engine covers.
+fn leads_nowhere(case: &Case<'_>) -> bool {
+    let end = case.tree.resolve(PATH).filter(|_| case.tree.is_file(PATH));
+    let covers = |end: &str, mount: &String| {
+        let rest = end.strip_prefix(mount.as_str());
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    end.is_none_or(|end| case.offers.mounts.iter().any(|mount| covers(&end, mount)))
 }
 
 /// Whether a service that a boot starts writes what the link leads to.
@@ -128,7 +143,7 @@ mod tests {
         );
         assert!(diagnose_for(&tree, &offers(), RULE).is_empty());
         let mut shared = offers();
-        shared.resolver = Resolver::SharedNetwork;
+        shared.resolver = Resolver::Repot;
         assert_eq!(
             diagnose_for(&tree, &shared, RULE)[0].remedy,
             Remedy::Environment
@@ -147,5 +162,24 @@ mod tests {
         assert!(diagnose_for(&enabled, &binds, RULE).is_empty());
         mended(&tree, &binds, RULE);
         assert_eq!(tree.read("/etc/resolv.conf"), "");
+    }
+
+    /// Images of a running system have something in `/run`, which is covered; elsewhere it is there.
+    #[test]
+    fn links_to_files() {
+        let bound = offers().on_hosts_network();
+        for (to, file, is_found) in [
+            (
+                "../run/resolvconf/resolv.conf",
+                "/run/resolvconf/resolv.conf",
+                true,
+            ),
+            ("../runner/resolv.conf", "/runner/resolv.conf", false),
+            ("resolv.conf.static", "/etc/resolv.conf.static", false),
+        ] {
+            let tree = Tree::new().file(file, "").link("/etc/resolv.conf", to);
+            let found = diagnose_for(&tree, &bound, RULE);
+            assert_eq!(!found.is_empty(), is_found, "{to}");
+        }
     }
 }

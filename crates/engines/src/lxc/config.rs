@@ -63,6 +63,11 @@ impl Config {
                 &format!("rw,nosuid,nodev,mode={mode},create=dir"),
             );
         }
+        if launch.network == Network::Host {
+            // Left out where the host has none, and where the tree has a link there (M).
+            let options = "bind,ro,optional,create=file";
+            config.mount("/etc/resolv.conf", "etc/resolv.conf", "none", options);
+        }
         for tmpfs in &launch.tmpfs {
             config.tmpfs(tmpfs);
         }

@@ -210,6 +210,7 @@ mod tests {
             keyrings: repot_model::Keyrings::Given,
             sys: repot_model::Sys::ReadOnly,
             interfaces: Vec::new(),
+            shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: true,
         }

@@ -6,6 +6,7 @@ mod hand;
 mod login;
 mod patient;
 mod plain;
+mod resolver;
 mod seen;
 mod starts;
 mod terminals;

@@ -6,7 +6,7 @@
 mod cell;
 mod html;
 
-use crate::args::Try;
+use crate::args::{NetworkArg, Try};
 use crate::engines::{Chosen, native};
 use crate::machines::{self, Purpose};
 use crate::mending::Mending;
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
     let (root, facts) = machines::inspect(&tree.base, Purpose::Boot)?;
     machines::check_arch(&facts)?;
     let host = Host::look();
-    let mut mending = Mending::new(native(&host, false));
+    let mut mending = Mending::new(native(&host, NetworkArg::None));
     let looked = mending.look_again(&root, &facts);
     let shown = looked.as_ref().map_or(&facts, |looked| &looked.facts);
     if shown.init.is_none() {
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
     let mut rows = Vec::new();
     for chosen in chosen {
         let found = chosen.discover(&host);
-        let offers = chosen.offers(&host, &found, false);
+        let offers = chosen.offers(&host, &found, NetworkArg::None);
         let mut mending = Mending::new(offers.clone());
         let (diagnosis, _) = match mending.look_again(&root, &facts) {
             Some(looked) => mending.diagnose(&looked.root, &looked.facts),
