@@ -53,7 +53,8 @@ fn tree(name: &str) -> Result<Tree> {
 }
 
 fn list() -> Result<()> {
-    for recipe in trees::recipes().chain(trees::programs()) {
+    let others = trees::programs().chain(trees::broken());
+    for recipe in trees::recipes().chain(others) {
         let tree = Tree::named(recipe.name)?;
         let built = if tree.is_built()? { "built" } else { "-" };
         println!("{:<20} {:<6} {}", recipe.name, built, recipe.about);
@@ -65,7 +66,7 @@ fn list() -> Result<()> {
 /// others from being built.
 fn build(names: &[&str]) -> Result<()> {
     let named: Vec<Tree> = names.iter().map(|name| tree(name)).collect::<Result<_>>()?;
-    let every = trees::recipes().flat_map(|recipe| {
+    let every = trees::recipes().chain(trees::broken()).flat_map(|recipe| {
         let locked = Tree::named(recipe.name);
         let unlocked = Tree::named(recipe.name).map(Tree::with_password);
         [locked, unlocked]

@@ -212,7 +212,8 @@ fn edit(tree: &Tree, rootfs: &Path, from: Option<&Path>, script: &str) -> Result
     command
         .env("ROOT", rootfs)
         .env("NAME", tree.recipe.name)
-        .env("HASH", PASSWORD_HASH);
+        .env("HASH", PASSWORD_HASH)
+        .env("MIRROR", mirror()?);
     if let Some(from) = from {
         command.env("FROM", from);
     }

@@ -6,6 +6,7 @@
 //! tree, and must never be changed afterwards: tests boot them on a layer of their own or
 //! on a copy, and [`crate::digest`] shows that they did.
 
+mod broken;
 mod build;
 mod busybox;
 mod cache;
@@ -36,7 +37,7 @@ pub const PASSWORD: &str = "repot";
 pub const PASSWORD_HASH: &str = "$6$repotrepotrepot1$RC/SxLeJThK5EHsXz1QmeW51pTJAfBvTdo/VLNkJF3cGsWQfOntXkgjT.RhUBHKBTdg055bUsAQsv9lsHJh.1.";
 
 /// Every family's recipes, in the order in which they are worth building.
-const FAMILIES: [&[Recipe]; 10] = [
+const FAMILIES: [&[Recipe]; 11] = [
     &systemd::RECIPES,
     &sysvinit::RECIPES,
     &busybox::RECIPES,
@@ -47,6 +48,7 @@ const FAMILIES: [&[Recipe]; 10] = [
     &plain::RECIPES,
     &guix::RECIPES,
     &incus::RECIPES,
+    &broken::RECIPES,
 ];
 
 /// All recipes, those that only serve as parts of others included.
@@ -62,6 +64,11 @@ pub fn recipes() -> impl Iterator<Item = &'static Recipe> {
 /// The recipes of trees that tests run programs of.
 pub fn programs() -> impl Iterator<Item = &'static Recipe> {
     all().filter(|recipe| recipe.visibility == Visibility::Programs)
+}
+
+/// The recipes of trees that are broken as they are: the test of a rule boots machines of each.
+pub fn broken() -> impl Iterator<Item = &'static Recipe> {
+    all().filter(|recipe| recipe.visibility == Visibility::Broken)
 }
 
 /// Removes from the cache what no recipe of this source tree names any more: trees of

@@ -40,6 +40,8 @@ pub enum Visibility {
     Tree,
     /// Tests run programs of it on the host.
     Programs,
+    /// The test of a rule boots machines of it; it has the fault that the rule is about.
+    Broken,
     /// Other recipes are made of it.
     Part,
 }

@@ -19,8 +19,9 @@ static META: RuleMeta = RuleMeta {
     explain: "**Symptom**: the prompt comes back after the right password, with `Permission denied` or without a word; the log has \
 `pam_limits(login:session): Could not set limit for 'nproc': Operation not permitted`.\n\n**Cause**: `/etc/security/limits.conf` or a file of \
 `limits.d` wants more for root than PID 1 has. To raise a hard limit takes CAP_SYS_RESOURCE in the host's own user namespace, which a \
-machine does not have. Lines for `*` do not count for root, but for all others. \
-The pam_limits of Debian and of what is made from it goes on where the kernel refuses, and is left alone.\n\n**What repot does**: it makes those lines comments. Lines that \
+machine does not have; to lower its niceness (`priority`) takes CAP_SYS_NICE there. Lines for `*` do not count for root, but for all \
+others. The pam_limits of Debian and of what is made from it goes on where the kernel refuses a limit, though not a priority, so those \
+are left alone there.\n\n**What repot does**: it makes those lines comments. Lines that \
 lower something stay.\n\n**By hand**: the same, or give the machine higher limits from outside (`LimitNPROC=`, `--ulimit`).",
     sources: &[
         "limits.conf(5), pam_limits(8), pam_limits.c, setup_limits()",
@@ -29,6 +30,9 @@ lower something stay.\n\n**By hand**: the same, or give the machine higher limit
         "openSUSE/docker-containers#82",
     ],
 };
+
+/// No limit but the niceness of the session (setpriority(2)), whatever the kind.
+const PRIORITY: &str = "priority";
 
 const FILE: &str = "/etc/security/limits.conf";
 const DIR: &str = "/etc/security/limits.d";
@@ -54,9 +58,8 @@ impl Rule for PamLimits {
         else {
             return Ok(Vec::new());
         };
-        if goes_on(case, module)? {
-            return Ok(Vec::new());
-        }
+        // Over a limit, not over a priority.
+        let goes_on = goes_on(case, module)?;
         let mut findings = Vec::new();
         for path in files(case, module)? {
             let Some(text) = case.tree.text(&path)? else {
@@ -65,6 +68,7 @@ impl Rule for PamLimits {
             let raised: Vec<Limit> = limits::parse(&text)
                 .into_iter()
                 .filter(|limit| is_for_root(&limit.domain) && raises(limit))
+                .filter(|limit| !goes_on || limit.item == PRIORITY)
                 .collect();
             if raised.is_empty() {
                 continue;
@@ -164,7 +168,7 @@ fn is_for_root(domain: &str) -> bool {
 /// The kernel's and systemd's defaults: `include/asm-generic/resource.h` (INIT_RLIMITS); systemd 240 and later raise nofile's hard
 /// limit to 524288.
 fn raises(limit: &Limit) -> bool {
-    if limit.kind == "soft" {
+    if limit.kind == "soft" && limit.item != PRIORITY {
         // Not beyond the hard limit, or pam_limits lowers it to that.
         return false;
     }
@@ -173,9 +177,10 @@ fn raises(limit: &Limit) -> bool {
     match limit.item.as_str() {
         // Unlimited by default.
         "core" | "data" | "fsize" | "rss" | "cpu" | "as" | "locks" | "stack" => false,
-        // A lower number is a higher priority.
-        "nice" => number.is_some_and(|number| number < 0),
-        "priority" | "maxlogins" | "maxsyslogins" | "chroot" | "nonewprivs" => false,
+        // 20 less the number, at the least 1, where the kernel has 0 (pam_limits.c, process_limit()).
+        "nice" => number.is_some(),
+        PRIORITY => number.is_some_and(|number| number < 0),
+        "maxlogins" | "maxsyslogins" | "chroot" | "nonewprivs" => false,
         "rtprio" => is_unlimited || number.is_some_and(|number| number > 0),
         "nofile" => is_unlimited || number.is_some_and(|number| number > 524_288),
         "nproc" | "memlock" | "sigpending" | "msgqueue" => {
@@ -227,6 +232,13 @@ mod tests {
             "Could not set limit for '%s' to soft=%d, hard=%d: %m; uid=%lu,euid=%lu",
         );
         assert!(diagnose_for(&debian, &strict, "pam-limits").is_empty());
+        // Not over a priority.
+        let lines = "root soft priority -5\nroot - priority 5\nroot - nice 19\n";
+        let debian = debian.file("/etc/security/limits.conf", lines);
+        let found = diagnose_for(&debian, &strict, "pam-limits");
+        assert_eq!(found[0].evidence[0].line, Some(1));
+        let found = diagnose_for(&tree(lines), &strict, "pam-limits");
+        assert_eq!(found[0].evidence[1].line, Some(3));
         let optional = tree(text).file("/etc/pam.d/login", "session optional pam_limits.so\n");
         assert!(diagnose_for(&optional, &strict, "pam-limits").is_empty());
     }

@@ -59,6 +59,17 @@ const PAM: &[Fault] = &[
         spoil: |dir| Ok(fs::remove_file(dir.join("etc/pam.d/common-auth"))?),
         symptom: "PAM Failure, aborting: Critical error - immediate abort|Login incorrect",
     },
+    // Debian's pam_limits goes on where a limit cannot be raised, but not here.
+    Fault {
+        rule: "pam-limits",
+        files: &["etc/security/limits.conf"],
+        spoil: |dir| {
+            change(dir, "etc/security/limits.conf", |text| {
+                format!("{text}root soft priority -5\n")
+            })
+        },
+        symptom: "bookworm-sysvinit login: ",
+    },
     Fault {
         rule: "securetty",
         files: &["etc/pam.d/login", "etc/securetty"],
@@ -86,6 +97,34 @@ const PAM: &[Fault] = &[
 fn faults_of_pam_and_of_the_shell() -> Result<()> {
     let patient = Patient::new(Tree::named("bookworm-sysvinit")?.with_password())?;
     patient.suffers(PAM)?;
+    patient.finish()
+}
+
+/// A niceness of 19 is a limit of 1, where the kernel has 0: any is more.
+const LIMITS: &[Fault] = &[
+    Fault {
+        rule: "pam-limits",
+        files: &[],
+        spoil: |_| Ok(()),
+        symptom: "bookworm-limits login: ",
+    },
+    Fault {
+        rule: "pam-limits",
+        files: &["etc/security/limits.conf"],
+        spoil: |dir| {
+            change(dir, "etc/security/limits.conf", |_| {
+                "root - nice 19\n".into()
+            })
+        },
+        symptom: "bookworm-limits login: ",
+    },
+];
+
+/// Linux-PAM's own pam_limits, and limits that only the host's root may raise: the prompt comes back after the right password.
+#[test]
+fn a_limit_that_may_not_be_raised() -> Result<()> {
+    let patient = Patient::new(Tree::named("bookworm-limits")?.with_password())?;
+    patient.suffers(LIMITS)?;
     patient.finish()
 }
 
