@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use regex::Regex;
+use repot_e2e::trees::Tree;
 
 use super::hand::{Copied, powered_off};
-use crate::sandbox::SHORT;
+use crate::sandbox::{SHORT, Sandbox};
+use crate::session;
 
 /// Partitions of a disk that this is not.
 const DISK: &str = "cat > etc/fstab <<'FSTAB'
@@ -137,4 +140,30 @@ fn nobody_waits_for_a_network() -> Result<()> {
     ensure!(!state.output.contains("starting"), "{}", state.output);
     powered_off(machine.stop()?)?;
     machine.finish()
+}
+
+/// The first of what cloud-init says when the service that it asks has not answered for a second.
+const ASKS: &str = r"failed \[[1-9]\d*/\d+s\][^\n]*169\.254\.169\.254";
+
+/// The login waits until cloud-init has given up, which it does after seconds in this tree.
+#[test]
+fn nobody_waits_for_a_cloud() -> Result<()> {
+    let mut sandbox = Sandbox::new()?;
+    let tree = sandbox.base(Tree::named("bookworm-cloud")?.with_password())?;
+    let asks = Regex::new(ASKS)?;
+    for (options, is_asked) in [(&["--no-fix"][..], true), (&[], false)] {
+        let name = sandbox.name();
+        let args = ["boot", &tree, "--ephemeral", "--name", &name];
+        let mut console = sandbox.console(&[&args[..], options].concat())?;
+        session::login(&mut console)?;
+        let text = console.text();
+        let (before, _) = text.split_once(" login: ").context("looking for it")?;
+        ensure!(
+            asks.is_match(before) == is_asked,
+            "with {options:?}: {before}"
+        );
+        sandbox.ok(&["kill", &name])?;
+        console.wait_exit(SHORT)?;
+    }
+    sandbox.finish()
 }
