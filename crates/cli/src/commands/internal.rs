@@ -40,6 +40,8 @@ const TOO_SOON: Duration = Duration::from_secs(2);
 const SHUTDOWN: [u8; 3] = [129, 137, 143];
 /// How long nothing is started then. Debian's sendsigs gives processes ten seconds.
 const PAUSE: Duration = Duration::from_secs(15);
+/// How often it is looked meanwhile whether the machine has ended.
+const GLANCE: Duration = Duration::from_millis(200);
 /// So many of those in a row, and it is given up.
 const MAX_TOO_SOON: u32 = 5;
 
@@ -56,7 +58,12 @@ fn console_login(name: &MachineName) -> anyhow::Result<()> {
         let status = join(&running.state, &command(&running)?)?.wait()?;
         if SHUTDOWN.contains(&status) {
             // Whoever shuts down kills it first, and waits for it: a new one would be in the way.
-            std::thread::sleep(PAUSE);
+            let end = Instant::now() + PAUSE;
+            while Instant::now() < end {
+                std::thread::sleep(GLANCE);
+                // Not longer than there is a machine.
+                sessions::state(&dirs, name)?;
+            }
         }
         too_soon = if started.elapsed() < TOO_SOON {
             too_soon + 1
