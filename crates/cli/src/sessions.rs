@@ -43,6 +43,7 @@ pub(crate) fn state(dirs: &Dirs, name: &MachineName) -> anyhow::Result<RuntimeSt
             ))
             .map_err(Into::into);
     }
+    registry::collect_orphan(dirs, name);
     if registry::record(dirs, name)?.is_some() {
         return Err(repot_runtime::Error::NotRunning(name.clone()))
             .hint(format!("`repot boot {name}` starts it"))

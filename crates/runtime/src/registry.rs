@@ -287,6 +287,16 @@ pub fn collect_garbage(dirs: &Dirs) -> Result<()> {
     Ok(())
 }
 
+/// What [`collect_garbage`] does, for a machine that was seen to have no supervisor: it may have been killed since the command has
+/// begun, and nobody is to hear that a machine has stopped of which something still runs.
+pub fn collect_orphan(dirs: &Dirs, name: &MachineName) {
+    if dirs.running(name).exists()
+        && let Ok(Some(_lock)) = try_lock(dirs, name)
+    {
+        let _ = sweep(dirs, name);
+    }
+}
+
 fn entries(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries
@@ -450,6 +460,25 @@ mod tests {
             policy: repot_model::Policy::default(),
             hand_over: Some(plan.clone()),
         }
+    }
+
+    #[test]
+    fn a_machine_whose_supervisor_has_just_been_killed_is_ended() {
+        let place = tempfile::tempdir().unwrap();
+        let dirs = Dirs {
+            data: place.path().join("data"),
+            run: place.path().join("run"),
+        };
+        let name = MachineName::new("web").unwrap();
+        collect_orphan(&dirs, &name);
+        assert!(!dirs.lock_file(&name).exists());
+        make_private_dir(&dirs.running(&name)).unwrap();
+        let lock = try_lock(&dirs, &name).unwrap();
+        collect_orphan(&dirs, &name);
+        assert!(dirs.running(&name).exists(), "somebody has it");
+        drop(lock);
+        collect_orphan(&dirs, &name);
+        assert!(!dirs.running(&name).exists());
     }
 
     #[test]

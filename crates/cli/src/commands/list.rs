@@ -133,6 +133,7 @@ fn row(dirs: &Dirs, name: MachineName) -> Option<Row> {
                 ephemeral: false,
             });
         }
+        registry::collect_orphan(dirs, &name);
         let record = record?;
         return Some(Row {
             name,

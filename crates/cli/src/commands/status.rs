@@ -36,6 +36,9 @@ pub(crate) fn run(args: &Status) -> anyhow::Result<u8> {
     }
     let record = registry::record(&dirs, name)?;
     let running = registry::running(&dirs, name);
+    if running.is_none() {
+        registry::collect_orphan(&dirs, name);
+    }
     if record.is_none() && running.is_none() {
         return Err(repot_runtime::Error::NoSuchMachine(name.clone()))
             .hint("`repot list` shows what there is")
