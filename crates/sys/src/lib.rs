@@ -25,7 +25,7 @@ pub use mounts::{MountAttr, detached_mounts, mount_setattr};
 pub use net::loopback_up;
 pub use process::{
     Cloned, Namespaces, clone_owned_by, clone_process, clone_process_into, free_terminal,
-    inherited_fd, send_signal, take_terminal, unshare,
+    inherited_fd, send_signal, set_packet_mode, take_terminal, unshare,
 };
 pub use seccomp::{Instruction, install_filter};
 pub use signals::{SignalSet, block_signals, reset_signals, signal_fd, take_signal};

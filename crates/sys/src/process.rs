@@ -273,6 +273,20 @@ pub fn free_terminal(terminal: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
+/// Has reads from a pty's master begin with a byte that says what has happened at the slave, 0 if that is output (ioctl_tty(2),
+/// `TIOCPKT`).
+///
+/// # Errors
+/// It is no master.
+pub fn set_packet_mode(master: BorrowedFd<'_>) -> Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the request reads an int, which outlives the call.
+    if unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCPKT, &raw const on) } < 0 {
+        return Err(last("ioctl", "TIOCPKT, 1"));
+    }
+    Ok(())
+}
+
 /// Makes a terminal the controlling one of the caller's session, taking it away from whatever session has it (ioctl_tty(2),
 /// `TIOCSCTTY` with 1). Nobody is sent a signal for that.
 ///

@@ -6,7 +6,7 @@ use repot_model::{BootSpec, TerminalRole};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
+use rustix::termios::{Action, Winsize};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The size of a terminal that nobody looks at.
@@ -25,9 +25,18 @@ pub(super) struct Console {
     pub(super) slave: Option<OwnedFd>,
     pub(super) role: TerminalRole,
     keys: PendingKeys,
+    /// Whether what is read begins with a byte about it.
+    has_status: bool,
+    /// Whether its output was stopped, as by `^S`.
+    is_stopped: bool,
     /// Whether it has failed.
     is_broken: bool,
 }
+
+/// In the first byte of a packet (ioctl_tty(2), `TIOCPKT`; asm-generic/ioctls.h).
+const FLUSHED_OUTPUT: u8 = 2;
+const STOPPED: u8 = 4;
+const STARTED: u8 = 8;
 
 /// Takes the terminals of a machine that has just started.
 pub(super) fn take(machine: &mut Launched, spec: &BootSpec, size: Option<Winsize>) -> Vec<Console> {
@@ -40,18 +49,24 @@ pub(super) fn take(machine: &mut Launched, spec: &BootSpec, size: Option<Winsize
             let _ = rustix::termios::tcsetwinsize(&master, size.unwrap_or(DEFAULT_SIZE));
             let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
             let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).ok();
-            Console {
-                slave,
-                master,
-                role: terminal.role,
-                keys: PendingKeys::default(),
-                is_broken: false,
-            }
+            Console::new(master, slave, terminal.role)
         })
         .collect()
 }
 
 impl Console {
+    fn new(master: OwnedFd, slave: Option<OwnedFd>, role: TerminalRole) -> Self {
+        Self {
+            has_status: repot_sys::set_packet_mode(master.as_fd()).is_ok(),
+            slave,
+            master,
+            role,
+            keys: PendingKeys::default(),
+            is_stopped: false,
+            is_broken: false,
+        }
+    }
+
     /// For poll(2): what there is to wait for. A broken terminal would make it return at once for ever; `stand_in` takes its
     /// place.
     pub(super) fn poll<'fd>(&'fd self, stand_in: &'fd OwnedFd) -> PollFd<'fd> {
@@ -73,14 +88,99 @@ impl Console {
 
     /// Reads output; `None` if there is none.
     pub(super) fn read<'b>(&mut self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-        match rustix::io::read(&self.master, &mut *buffer) {
-            Ok(length) if length > 0 => Some(&buffer[..length]),
-            Err(Errno::AGAIN | Errno::INTR) => None,
-            // Nobody has it open, which happens only where this process could not.
-            Ok(_) | Err(_) => {
-                self.is_broken = true;
-                None
+        loop {
+            match rustix::io::read(&self.master, &mut *buffer) {
+                Ok(length) if length > 0 && !self.has_status => return Some(&buffer[..length]),
+                Ok(length) if length > 0 && buffer[0] == 0 => return Some(&buffer[1..length]),
+                Ok(length) if length > 0 => self.note(buffer[0]),
+                Err(Errno::AGAIN | Errno::INTR) => return None,
+                // Nobody has it open, which happens only where this process could not.
+                Ok(_) | Err(_) => {
+                    self.is_broken = true;
+                    return None;
+                }
             }
         }
+    }
+
+    /// What has happened at the slave. Somebody who throws away what was not read yet, as sysvinit does before each runlevel,
+    /// leaves those asleep who waited for room: the kernel wakes them when something is read (`pty_flush_buffer` in
+    /// drivers/tty/pty.c), and there is nothing. That would be the end of all output. A stop and a start wake them.
+    fn note(&mut self, status: u8) {
+        if status & (STOPPED | STARTED) != 0 {
+            self.is_stopped = status & STOPPED != 0;
+        }
+        // A stop that somebody wants lasts, and its end wakes them.
+        if status & FLUSHED_OUTPUT != 0
+            && !self.is_stopped
+            && let Some(slave) = &self.slave
+        {
+            let _ = rustix::termios::tcflow(slave, Action::OOff);
+            let _ = rustix::termios::tcflow(slave, Action::OOn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{Timespec, poll};
+    use rustix::termios::QueueSelector;
+
+    fn console() -> (Console, OwnedFd) {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = rustix::pty::openpt(flags).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        rustix::io::ioctl_fionbio(&master, true).unwrap();
+        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
+        let other = slave.try_clone().unwrap();
+        (
+            Console::new(master, Some(slave), TerminalRole::Console),
+            other,
+        )
+    }
+
+    fn is_readable(console: &Console) -> bool {
+        let long = Timespec {
+            tv_sec: 20,
+            tv_nsec: 0,
+        };
+        let mut fds = [console.poll(&console.master)];
+        poll(&mut fds, Some(&long)).unwrap() == 1
+    }
+
+    #[test]
+    fn a_flood_outlasts_flushes() {
+        let (mut console, slave) = console();
+        let writer = slave.try_clone().unwrap();
+        // Ends with an error when the master is closed.
+        let flood = std::thread::spawn(
+            move || {
+                while rustix::io::write(&writer, &[b'x'; 8192]).is_ok() {}
+            },
+        );
+        let mut buffer = [0; 16 * 1024];
+        for round in 0..2000 {
+            rustix::termios::tcflush(&slave, QueueSelector::OFlush).unwrap();
+            while console.read(&mut buffer).is_none() {
+                assert!(is_readable(&console), "no output after flush {round}");
+            }
+        }
+        drop(console);
+        flood.join().unwrap();
+    }
+
+    #[test]
+    fn a_stopped_terminal_stays_stopped() {
+        let (mut console, slave) = console();
+        rustix::termios::tcflow(&slave, Action::OOff).unwrap();
+        rustix::termios::tcflush(&slave, QueueSelector::OFlush).unwrap();
+        assert!(is_readable(&console));
+        assert!(console.read(&mut [0; 64]).is_none());
+        assert!(console.is_stopped);
+        rustix::termios::tcflow(&slave, Action::OOn).unwrap();
+        rustix::io::write(&slave, b"x").unwrap();
+        assert_eq!(console.read(&mut [0; 64]), Some(&b"x"[..]));
+        assert!(!console.is_stopped);
     }
 }
