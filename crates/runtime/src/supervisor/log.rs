@@ -31,6 +31,9 @@ impl ConsoleLog {
     /// Appends. A log that cannot be written (disk full) must not stop a machine: the bytes are lost.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         if self.written > LIMIT {
+            // First, since ext4 writes to the disk at once what is renamed over another file (ext4(5), `auto_da_alloc`): a machine
+            // that floods its console would have all the disk's time, and its own sync(1) at shutdown none.
+            let _ = std::fs::remove_file(older(&self.path));
             let _ = std::fs::rename(&self.path, older(&self.path));
             self.file = open(&self.path);
             self.written = 0;
