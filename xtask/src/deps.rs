@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("repot-doctor", "repot-model repot-rootfs"),
     // Pure plans, and questions to the engines' own programs: who acts is the runtime.
-    ("repot-engines", "repot-model"),
+    ("repot-engines", "repot-model repot-rootfs"),
     // The test kit knows repot as a program only.
     ("repot-e2e", ""),
     ("repot-image", "repot-model repot-rootfs"),

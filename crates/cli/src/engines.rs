@@ -107,5 +107,5 @@ pub(crate) fn native(host: &Host, network: NetworkArg) -> Offers {
     if !host.is_root {
         cgroups.retain(|version| repot_runtime::may_make_cgroups(*version));
     }
-    native_offers(cgroups, network == NetworkArg::Host)
+    native_offers(host, cgroups, network == NetworkArg::Host)
 }

@@ -8,7 +8,7 @@ pub(crate) use set_up::set_up;
 use crate::args::{Environment, NetworkArg, UserNamespace};
 use crate::engines::{Chosen, on_network};
 use crate::machines::{self, Start};
-use crate::{limits, output, sessions};
+use crate::{emulation, limits, output, sessions};
 use anyhow::{Context, anyhow, bail};
 use repot_engines::{Discovery, Engine, Host, Launch, Usable};
 use repot_model::{
@@ -272,6 +272,8 @@ pub(crate) fn spec(
         spec.needs = None;
         spec.console_login = false;
     }
+    let emulation = start.emulator.map(|it| emulation::decision(it, facts));
+    spec.decisions.extend(emulation);
     spec.decisions.extend(notes);
     Ok(spec)
 }

@@ -3,7 +3,7 @@
 //! What it writes goes into the tree itself, and no journal knows of it.
 
 use crate::packages::{self, Missing};
-use crate::{machines, output};
+use crate::{emulation, machines, output};
 use anyhow::{Context, anyhow, bail};
 use machines::Purpose;
 use repot_model::{HintExt, shell_word};
@@ -57,7 +57,7 @@ pub(crate) fn install(base: &Path, act: Act) -> anyhow::Result<bool> {
             None => Err(error),
         };
     };
-    machines::check_arch(&facts)?;
+    emulation::check(&root, &facts)?;
     let commands = manager.commands(&missing);
     let verb = match act {
         Act::Really => "run",

@@ -3,11 +3,11 @@
 use crate::args::{Environment, NetworkArg, UserNamespace, Writes};
 use crate::mending::Mending;
 use crate::sources::Tree;
-use crate::{adapt, limits, policy, sessions};
+use crate::{adapt, emulation, limits, policy, sessions};
 use anyhow::{Context, bail};
 use repot_model::{
-    Arch, BindMount, BootSpec, Decision, Facts, HintExt, IdMap, Limits, MachineName, MachineRecord,
-    Network, Overlay, Policy, RECORD_VERSION, TmpfsMount,
+    BindMount, BootSpec, Decision, Facts, Handler, HintExt, IdMap, Limits, MachineName,
+    MachineRecord, Network, Overlay, Policy, RECORD_VERSION, TmpfsMount,
 };
 use repot_rootfs::RootRead;
 use repot_runtime::file_server::{self, Missing};
@@ -154,28 +154,6 @@ pub(crate) fn inspect(base: &Path, purpose: Purpose<'_>) -> anyhow::Result<(Root
     Ok((root, facts))
 }
 
-/// Refuses a tree whose programs this machine's processor cannot run.
-pub(crate) fn check_arch(facts: &Facts) -> anyhow::Result<()> {
-    let Some(arch) = facts.arch else {
-        return Ok(());
-    };
-    if arch.runs_on(Arch::host()) {
-        return Ok(());
-    }
-    let hint = match arch.qemu() {
-        Some(name) => format!(
-            "to run it under emulation: `apt-get install qemu-user-static binfmt-support` (qemu-{name}-static); repot does not set that up yet"
-        ),
-        None => "no emulator is known for it".into(),
-    };
-    Err(anyhow::anyhow!(
-        "this is a tree for {arch}, this machine is {}",
-        Arch::host()
-    ))
-    .hint(hint)
-    .map_err(Into::into)
-}
-
 /// Whether an ID mapping is tried before it is planned with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mapping {
@@ -197,6 +175,8 @@ pub(crate) struct Start<'a> {
     pub(crate) payload: Payload,
     pub(crate) mending: &'a Mending,
     pub(crate) mapping: Mapping,
+    /// What executes the tree's programs, where the processor does not.
+    pub(crate) emulator: Option<&'a Handler>,
 }
 
 /// Plans a start. For one that is meant, and has the machine's `lock`, makes the directories that the plan names and claims
@@ -223,6 +203,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
         registry::make_private_dir(dir)?;
     }
     let (layers, notes) = layers(&start, &overlay, make)?;
+    let emulation = start.emulator.map(|it| emulation::decision(it, facts));
     let binds = binds(environment)?;
     // What has to be ID-mapped. Not all is made yet on a dry run; it will lie on the file system of the state directory.
     let trees = std::iter::once(&record.base).chain(&layers);
@@ -268,6 +249,7 @@ pub(crate) fn spec(start: Start<'_>, lock: Option<&mut MachineLock>) -> anyhow::
     if let Some(hostname) = &environment.hostname {
         spec.hostname.clone_from(hostname);
     }
+    spec.decisions.extend(emulation);
     spec.decisions.extend(notes);
     Ok(spec)
 }

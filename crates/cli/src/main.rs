@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod complete;
 mod diff;
+mod emulation;
 mod engines;
 mod handing;
 mod install;

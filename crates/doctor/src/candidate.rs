@@ -13,7 +13,7 @@ use repot_rootfs::{Error, FileKind, Program, RootRead};
 const CONTENT_BYTES: u64 = 16 << 20;
 
 /// Interpreters of interpreters that are followed; the kernel follows four (`BINPRM_MAX_DEPTH` in `fs/exec.c`).
-const INTERPRETER_DEPTH: usize = 4;
+pub(crate) const INTERPRETER_DEPTH: usize = 4;
 
 /// Where an init is looked for, in order: `/sbin/init` decides, as for a kernel; then the places that other
 /// layouts use; then inits that are installed but not linked.

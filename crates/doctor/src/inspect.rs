@@ -19,7 +19,7 @@ const DECISIVE: &[&str] = &[
 ];
 
 /// Programs that tell the architecture of a tree without an init.
-const ANY_PROGRAM: &[&str] = &[
+pub(crate) const ANY_PROGRAM: &[&str] = &[
     "/bin/sh",
     "/bin/bash",
     "/bin/busybox",

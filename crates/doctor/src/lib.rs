@@ -11,6 +11,7 @@ mod candidate;
 mod control;
 mod distro;
 mod edit;
+mod emulation;
 mod error;
 #[cfg(test)]
 mod fake;
@@ -27,6 +28,7 @@ mod together;
 mod view;
 
 pub use candidate::Candidate;
+pub use emulation::{Execution, execution};
 pub use error::{Error, Result};
 pub use getty::{claims_terminal, getty_argv, known_term};
 pub use init::{Hearing, INITS, InitSystem, Setup, Unwanted};

@@ -102,6 +102,7 @@ impl Engine for Chroot {
             shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: false,
+            emulators: host.emulators.clone(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What engines have to know of this host, looked at once.
 
-use repot_model::CgroupVersion;
+use repot_model::{CgroupVersion, Emulators};
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
 
@@ -53,6 +53,8 @@ pub struct Host {
     pub capability_bound: u64,
     /// The caller's environment, as far as engines look at it: `DOCKER_HOST`, `CONTAINER_HOST`, `LXD_DIR`, `INCUS_DIR`, ...
     pub env: Vec<(String, String)>,
+    /// What runs programs of other architectures.
+    pub emulators: Emulators,
 }
 
 /// Variables that engines look at.
@@ -166,6 +168,7 @@ impl Host {
                 .iter()
                 .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
                 .collect(),
+            emulators: crate::binfmt::emulators(),
         }
     }
 
@@ -186,6 +189,7 @@ impl Host {
             processes: 31_000,
             capability_bound: u64::MAX,
             env: Vec::new(),
+            emulators: Emulators::NotMounted,
         }
     }
 
@@ -258,6 +262,7 @@ pub(crate) mod tests {
             processes: 100_000,
             capability_bound: u64::MAX,
             env: Vec::new(),
+            emulators: Emulators::NotMounted,
         }
     }
 

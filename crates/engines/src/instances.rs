@@ -189,6 +189,7 @@ impl Flavour {
             shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: true,
+            emulators: host.emulators.clone(),
         }
     }
 

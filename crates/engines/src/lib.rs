@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod binfmt;
 mod chroot;
 mod containerd;
 mod docker;
@@ -318,6 +319,26 @@ mod tests {
     }
 
     #[test]
+    fn emulators_are_the_hosts_everywhere() {
+        let host = Host {
+            emulators: repot_model::Emulators::SwitchedOff,
+            ..Host::typical()
+        };
+        let found = Discovery {
+            version: None,
+            state: Usable::Yes,
+        };
+        for engine in ENGINES {
+            let offers = engine.offers(&host, &found);
+            assert_eq!(offers.emulators, host.emulators, "{}", engine.id());
+        }
+        assert_eq!(
+            native_offers(&host, Vec::new(), false).emulators,
+            host.emulators
+        );
+    }
+
+    #[test]
     fn the_list_is_sorted_and_matches_the_folder() {
         let ids: Vec<&str> = ENGINES.iter().map(|engine| engine.id()).collect();
         assert!(ids.is_sorted(), "{ids:?}");
@@ -328,6 +349,7 @@ mod tests {
             // Shared parts, and the runtime that needs no handing over.
             let shared = [
                 "lib",
+                "binfmt",
                 "host",
                 "instances",
                 "names",

@@ -102,6 +102,7 @@ impl Engine for Lxc {
             shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: false,
+            emulators: host.emulators.clone(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! repot's own runtime: what it gives. It needs no handing over.
 
+use crate::Host;
 use repot_model::{
     CgroupVersion, EngineId, Keyrings, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer,
     Sys,
@@ -26,7 +27,7 @@ const CAPABILITIES: &[&str] = &[
 
 /// What the native runtime gives (ARCHITECTURE.md, "Terminals", "cgroups", "Policy"). `cgroups`: layouts in which the caller may
 /// make a cgroup for a machine.
-pub fn native_offers(cgroups: Vec<CgroupVersion>, shares_network: bool) -> Offers {
+pub fn native_offers(host: &Host, cgroups: Vec<CgroupVersion>, shares_network: bool) -> Offers {
     Offers {
         engine: EngineId::native(),
         console: OfferedTerminal {
@@ -64,5 +65,6 @@ pub fn native_offers(cgroups: Vec<CgroupVersion>, shares_network: bool) -> Offer
             Resolver::Machine
         },
         unprivileged: true,
+        emulators: host.emulators.clone(),
     }
 }

@@ -126,6 +126,7 @@ impl Engine for Nspawn {
             shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: false,
+            emulators: host.emulators.clone(),
         }
     }
 

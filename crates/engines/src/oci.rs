@@ -323,6 +323,7 @@ pub(crate) fn offers(engine: &str, host: &Host, container: Option<&str>) -> Offe
         shares_network: false,
         resolver: Resolver::Engine,
         unprivileged: false,
+        emulators: host.emulators.clone(),
     }
 }
 

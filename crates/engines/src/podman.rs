@@ -119,6 +119,7 @@ impl Engine for Podman {
             keyrings: repot_model::Keyrings::Given,
             cgroups: cgroups(host),
             unprivileged: !host.is_root,
+            emulators: host.emulators.clone(),
             ids: if host.is_root { u32::MAX } else { 65_536 },
             ..oci::offers(self.id(), host, Some("podman"))
         }

@@ -38,7 +38,7 @@ impl Engine for Rkt {
         }
     }
 
-    fn offers(&self, _host: &Host, _found: &Discovery) -> Offers {
+    fn offers(&self, host: &Host, _found: &Discovery) -> Offers {
         Offers {
             engine: EngineId(self.id().to_owned()),
             console: OfferedTerminal {
@@ -89,6 +89,7 @@ impl Engine for Rkt {
             shares_network: false,
             resolver: Resolver::Engine,
             unprivileged: false,
+            emulators: host.emulators.clone(),
         }
     }
 

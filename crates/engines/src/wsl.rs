@@ -74,6 +74,7 @@ impl Engine for Wsl {
             shares_network: false,
             resolver: Resolver::Engine,
             unprivileged: false,
+            emulators: host.emulators.clone(),
         }
     }
 

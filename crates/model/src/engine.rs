@@ -1,6 +1,6 @@
 //! Container systems other than the native runtime: what one gives to a machine, and how a machine is handed over to it.
 
-use crate::{CgroupVersion, Signal};
+use crate::{CgroupVersion, Emulators, Signal};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -75,6 +75,8 @@ pub struct Offers {
     pub resolver: Resolver,
     /// Whether it runs without privileges over the host, so that root of the machine is not root of the host.
     pub unprivileged: bool,
+    /// What runs programs of other architectures. In every container it is what the host's kernel has.
+    pub emulators: Emulators,
 }
 
 impl Offers {
@@ -125,6 +127,7 @@ impl Offers {
             shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: true,
+            emulators: Emulators::Registered(Vec::new()),
         }
     }
 }

@@ -7,6 +7,7 @@
 #![deny(missing_docs)]
 
 mod arch;
+mod emulation;
 mod engine;
 mod facts;
 mod finding;
@@ -21,6 +22,7 @@ mod spec;
 mod state;
 
 pub use arch::{Arch, Libc};
+pub use emulation::{Emulators, Handler};
 pub use engine::{
     CommandLine, Delivery, Demand, Demanded, EngineId, HandOver, HostFile, ImageFormat, Keyrings,
     LeaderProbe, OfferedTerminal, Offers, ProgramOffer, Resolver, StopOffer, Sys, shell_word,

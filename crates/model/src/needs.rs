@@ -46,6 +46,37 @@ pub struct StopProtocol {
     pub source: String,
 }
 
+impl Needs {
+    /// The same where an emulator runs the init: no real-time signals, if there is another way. qemu-user numbers them anew, since
+    /// the C library that it is built with keeps the first ones; measured with 7.2: SIGRTMIN+4 arrives as SIGRTMIN+2, which puts
+    /// systemd into emergency mode.
+    #[must_use]
+    pub fn emulated(self) -> Self {
+        Self {
+            power_off: self.power_off.without_real_time_signals(),
+            reboot: self.reboot.without_real_time_signals(),
+            ..self
+        }
+    }
+}
+
+impl StopProtocol {
+    fn without_real_time_signals(mut self) -> Self {
+        let is_safe = |request: &StopAction| match request {
+            StopAction::Signal { signal } | StopAction::Touch { signal, .. } => {
+                !signal.is_real_time()
+            }
+            StopAction::Run { .. } => true,
+        };
+        if self.requests.iter().any(is_safe) && !self.requests.iter().all(is_safe) {
+            self.requests.retain(is_safe);
+            self.source
+                .push_str("; qemu-user gives real-time signals other numbers");
+        }
+        self
+    }
+}
+
 /// One request to an init.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
@@ -80,4 +111,33 @@ pub enum ReadySign {
     Notify,
     /// A prompt on the console.
     Prompt,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emulated_inits_are_asked_without_real_time_signals() {
+        let signal = |signal| StopAction::Signal { signal };
+        let run = StopAction::Run {
+            argv: vec!["/bin/systemctl".into(), "poweroff".into()],
+        };
+        let of = |requests: &[&StopAction]| StopProtocol {
+            requests: requests.iter().map(|it| (*it).clone()).collect(),
+            patience_s: 1,
+            source: "x".into(),
+        };
+        let (real_time, term) = (signal(Signal::rtmin(4)), signal(Signal::TERM));
+        assert_eq!(of(&[&real_time, &run]).without_real_time_signals(), {
+            let source = "x; qemu-user gives real-time signals other numbers".into();
+            StopProtocol {
+                source,
+                ..of(&[&run])
+            }
+        });
+        for same in [of(&[&real_time]), of(&[&term, &run]), of(&[])] {
+            assert_eq!(same.clone().without_real_time_signals(), same);
+        }
+    }
 }

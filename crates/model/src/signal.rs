@@ -67,6 +67,11 @@ impl Signal {
     pub const CONT: Self = Self(18);
     pub const PWR: Self = Self(30);
 
+    /// Whether it is one of the real-time signals (signal(7)).
+    pub const fn is_real_time(self) -> bool {
+        self.0 >= RTMIN
+    }
+
     /// `SIGRTMIN+n` in glibc's numbering.
     pub const fn rtmin(n: u8) -> Self {
         Self(RTMIN + n)

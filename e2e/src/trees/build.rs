@@ -95,18 +95,32 @@ pub fn build(tree: Tree, lock: &Lock) -> Result<()> {
 fn fill(tree: &Tree, rootfs: &Path, lock: &Lock) -> Result<()> {
     match tree.recipe.base {
         Base::Debian { suite, packages } => {
-            debian(suite, "minbase", packages, rootfs)?;
+            debian(suite, "minbase", None, packages, rootfs)?;
             edit(tree, rootfs, None, DEBIAN_EDIT)?;
             edit(tree, rootfs, None, tree.recipe.edit)
         }
         Base::Extract { suite, packages } => {
-            debian(suite, "extract", packages, rootfs)?;
+            debian(suite, "extract", None, packages, rootfs)?;
+            edit(tree, rootfs, None, DEBIAN_EDIT)?;
+            edit(tree, rootfs, None, tree.recipe.edit)
+        }
+        Base::Foreign {
+            suite,
+            architecture,
+            packages,
+        } => {
+            debian(suite, "extract", Some(architecture), packages, rootfs)?;
             edit(tree, rootfs, None, DEBIAN_EDIT)?;
             edit(tree, rootfs, None, tree.recipe.edit)
         }
         Base::Copy { of } => {
             copy(&base(of, lock)?, rootfs)?;
             edit(tree, rootfs, None, tree.recipe.edit)
+        }
+        Base::Graft { of, from } => {
+            let from = base(from, lock)?;
+            copy(&base(of, lock)?, rootfs)?;
+            edit(tree, rootfs, Some(&from), tree.recipe.edit)
         }
         Base::Assemble { from } => {
             let from = base(from, lock)?;
@@ -135,7 +149,13 @@ fn sweep(tree: &Tree) -> Result<PathBuf> {
 
 /// Runs mmdebstrap. Downloaded packages are hard-linked in from and out to a directory per
 /// suite, so that each is fetched once; mmdebstrap removes them from the tree afterwards.
-fn debian(suite: &str, variant: &str, packages: &[&str], rootfs: &Path) -> Result<()> {
+fn debian(
+    suite: &str,
+    variant: &str,
+    architecture: Option<&str>,
+    packages: &[&str],
+    rootfs: &Path,
+) -> Result<()> {
     install_needs()?;
     let archives = cache::dir().join("apt").join(suite);
     fs::create_dir_all(&archives).with_context(|| format!("creating {}", archives.display()))?;
@@ -159,9 +179,11 @@ fn debian(suite: &str, variant: &str, packages: &[&str], rootfs: &Path) -> Resul
         .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
         .arg(format!("--setup-hook={take}"))
         .arg(format!("--customize-hook={keep}"));
-    if !packages.is_empty() {
-        command.arg(format!("--include={}", packages.join(",")));
+    if let Some(architecture) = architecture {
+        command.arg(format!("--architectures={architecture}"));
     }
+    // One by one: a pattern of apt's may not stand in a list.
+    command.args(packages.iter().map(|it| format!("--include={it}")));
     command
         .arg(suite)
         .arg(rootfs)

@@ -11,6 +11,7 @@ mod build;
 mod busybox;
 mod cache;
 mod finit;
+mod foreign;
 mod guix;
 mod incus;
 mod openrc;
@@ -37,7 +38,7 @@ pub const PASSWORD: &str = "repot";
 pub const PASSWORD_HASH: &str = "$6$repotrepotrepot1$RC/SxLeJThK5EHsXz1QmeW51pTJAfBvTdo/VLNkJF3cGsWQfOntXkgjT.RhUBHKBTdg055bUsAQsv9lsHJh.1.";
 
 /// Every family's recipes, in the order in which they are worth building.
-const FAMILIES: [&[Recipe]; 11] = [
+const FAMILIES: [&[Recipe]; 12] = [
     &systemd::RECIPES,
     &sysvinit::RECIPES,
     &busybox::RECIPES,
@@ -49,6 +50,7 @@ const FAMILIES: [&[Recipe]; 11] = [
     &guix::RECIPES,
     &incus::RECIPES,
     &broken::RECIPES,
+    &foreign::RECIPES,
 ];
 
 /// All recipes, those that only serve as parts of others included.

@@ -27,8 +27,19 @@ pub enum Base {
         suite: &'static str,
         packages: &'static [&'static str],
     },
+    /// The same of another architecture, as Debian calls it. Nothing of them is run.
+    Foreign {
+        suite: &'static str,
+        architecture: &'static str,
+        packages: &'static [&'static str],
+    },
     /// A copy of another tree.
     Copy { of: &'static str },
+    /// The same, for an edit that takes something from a third one (`$FROM`).
+    Graft {
+        of: &'static str,
+        from: &'static str,
+    },
     /// Nothing: the edit takes what it wants from another tree (`$FROM`).
     Assemble { from: &'static str },
 }
@@ -102,8 +113,27 @@ pub fn describe(recipe: &Recipe, root: Root) -> Result<String> {
                 packages.join(",")
             );
         }
+        Base::Foreign {
+            suite,
+            architecture,
+            packages,
+        } => {
+            let _ = writeln!(
+                text,
+                "extract {suite} {architecture} {}\ncommon edit {DEBIAN_EDIT}",
+                packages.join(",")
+            );
+        }
         Base::Copy { of } => {
             let _ = writeln!(text, "copy of {of} {}", hash(find(of)?, Root::Locked)?);
+        }
+        Base::Graft { of, from } => {
+            let _ = writeln!(
+                text,
+                "copy of {of} {} with {from} {}",
+                hash(find(of)?, Root::Locked)?,
+                hash(find(from)?, Root::Locked)?
+            );
         }
         Base::Assemble { from } => {
             let _ = writeln!(

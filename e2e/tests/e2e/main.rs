@@ -8,6 +8,7 @@
 
 mod boot;
 mod doctor;
+mod emulation;
 mod engines;
 mod export;
 mod faults;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -191,18 +191,27 @@ impl Sandbox {
     /// The same in one mount namespace for all commands: what is mounted in it stays mounted between them.
     pub fn on_a_lasting_host(&mut self, script: &str) -> Result<()> {
         let script = format!("({script}) && echo ready && exec sleep infinity");
-        let mut host = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .context("starting unshare")?;
-        let mut said = String::new();
-        let output = host.stdout.take().context("reading from unshare")?;
-        let host = Host(host);
-        BufReader::new(output).read_line(&mut said)?;
-        ensure!(said == "ready\n", "the host was not set up: {said:?}");
-        let namespace = format!("--mount=/proc/{}/ns/mnt", host.0.id());
+        let host = Host::start(&["--mount"], &script)?;
+        let namespace = format!("--mount=/proc/{}/ns/mnt", host.pid());
         self.put_around(&["/usr/bin/nsenter", &namespace, "--"]);
+        self.host = Some(host);
+        Ok(())
+    }
+
+    /// The same with a user namespace of its own, whose root is the host's, but only with privileges over what belongs to the namespace.
+    pub fn on_a_host_without_privileges(&mut self, script: &str) -> Result<()> {
+        let script =
+            format!("echo here; read maps; ({script}) && echo ready && exec sleep infinity");
+        let host = Host::start(&["--user", "--mount"], &script)?;
+        let namespaces = ["user", "mnt"].map(|kind| format!("/proc/{}/ns/{kind}", host.pid()));
+        self.put_around(&[
+            "/usr/bin/nsenter",
+            &format!("--user={}", namespaces[0]),
+            &format!("--mount={}", namespaces[1]),
+            "--setuid=0",
+            "--setgid=0",
+            "--",
+        ]);
         self.host = Some(host);
         Ok(())
     }
@@ -354,8 +363,42 @@ impl Sandbox {
     }
 }
 
-/// A process that does nothing but keep a mount namespace.
+/// A process that does nothing but keep namespaces.
 struct Host(std::process::Child);
+
+impl Host {
+    /// Starts it by this script, which says `ready`; or `here` before, and is then told that its namespace has IDs.
+    fn start(namespaces: &[&str], script: &str) -> Result<Host> {
+        let mut host = Command::new("unshare")
+            .args(namespaces)
+            .args(["--propagation", "private", "sh", "-ec", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .context("starting unshare")?;
+        let input = host.stdin.take().context("writing to unshare")?;
+        let output = host.stdout.take().context("reading from unshare")?;
+        let host = Host(host);
+        let (mut output, mut said) = (BufReader::new(output), String::new());
+        output.read_line(&mut said)?;
+        if said == "here\n" {
+            for map in ["uid_map", "gid_map"] {
+                let path = format!("/proc/{}/{map}", host.pid());
+                // Not all, which would be the map of the first namespace of all.
+                fs::write(&path, "0 0 1000000\n").with_context(|| format!("writing {path}"))?;
+            }
+            (&input).write_all(b"\n")?;
+            said.clear();
+            output.read_line(&mut said)?;
+        }
+        ensure!(said == "ready\n", "the host was not set up: {said:?}");
+        Ok(host)
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Host {
     fn drop(&mut self) {

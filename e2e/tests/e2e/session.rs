@@ -54,7 +54,8 @@ pub fn job_control(console: &mut Console) -> Result<()> {
     console.run("kill %1", SHORT)?;
     // Not `wait`, `jobs` or a loop in the shell: under load busybox 1.35 at times misses the end of a job, or of a program that it
     // waits for, for good. `read` is a part of the shell.
-    let state = r#"read -r pid name state rest </proc/$!/stat && echo "state=$state" || true"#;
+    // The job is asked again: before it has taken back its own signals, it ignores what its shell ignores.
+    let state = r#"kill %1 2>/dev/null; read -r pid name state rest </proc/$!/stat && echo "state=$state" || true"#;
     process::until("the killed job has ended", SHORT, || {
         let said = console.run(state, SHORT)?;
         Ok(!said.contains("state=S") && !said.contains("state=R"))

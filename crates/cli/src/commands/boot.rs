@@ -5,7 +5,7 @@ use crate::commands::doctor;
 use crate::engines::native;
 use crate::machines::{self, Candidate, Mapping, Purpose, Start};
 use crate::mending::{self, Mending};
-use crate::{exit, handing, output, policy, sources};
+use crate::{emulation, exit, handing, output, policy, sources};
 use anyhow::{anyhow, bail};
 use repot_engines::Host;
 use repot_model::{
@@ -36,7 +36,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         .as_deref()
         .map_or(Purpose::Boot, Purpose::BootWith);
     let (root, facts) = machines::inspect(&record.base, purpose)?;
-    machines::check_arch(&facts)?;
+    let emulator = emulation::check(&root, &facts)?;
     let mut elsewhere = handing::choose(args.on.as_deref(), record, candidate.is_new)?;
     elsewhere
         .iter_mut()
@@ -69,7 +69,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         .as_ref()
         .map_or((&root, &facts), |looked| (&looked.root, &looked.facts));
     mending.check_wishes(root, facts)?;
-    let payload = payload(&mut args, facts, &tree.source)?;
+    let payload = payload(&mut args, facts, &tree.source, emulator.is_some())?;
     let make_start = |payload| Start {
         dirs: &dirs,
         record,
@@ -80,6 +80,7 @@ pub(crate) fn run(mut args: Boot) -> anyhow::Result<u8> {
         payload,
         mending: &mending,
         mapping: Mapping::Tried,
+        emulator: emulator.as_ref(),
     };
     if let Some(elsewhere) = &elsewhere {
         if args.as_pid2 {
@@ -189,11 +190,17 @@ fn go_on(
 }
 
 /// The init to start and what it needs.
-fn payload(args: &mut Boot, facts: &Facts, source: &str) -> anyhow::Result<Payload> {
+fn payload(
+    args: &mut Boot,
+    facts: &Facts,
+    source: &str,
+    is_emulated: bool,
+) -> anyhow::Result<Payload> {
     if let Some(path) = args.init.as_ref().filter(|path| !path.starts_with('/')) {
         bail!("--init {path}: write the absolute path that the program has in the tree");
     }
     let needs = repot_doctor::needs(facts).ok_or_else(|| no_init(facts, source))?;
+    let needs = if is_emulated { needs.emulated() } else { needs };
     let extra = std::mem::take(&mut args.init_args);
     let argv = (!extra.is_empty()).then(|| needs.argv.iter().cloned().chain(extra).collect());
     Ok(init(needs, argv))

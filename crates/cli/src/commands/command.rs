@@ -4,7 +4,7 @@ use crate::args::{ByHand, NetworkArg, Writes};
 use crate::handing::Elsewhere;
 use crate::machines::{self, Mapping, Purpose, Start};
 use crate::mending::Mending;
-use crate::{engines, handing, output, shell_mode, sources};
+use crate::{emulation, engines, handing, output, shell_mode, sources};
 use anyhow::anyhow;
 use repot_engines::{Usable, engine_name};
 use repot_model::{
@@ -108,6 +108,10 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
         }
     };
     let edits = mending.edits(root, facts);
+    let emulator = emulation::check(root, facts).unwrap_or_else(|error| {
+        output::note(format!("repot: {error:#}"));
+        None
+    });
     let start = Start {
         dirs: &dirs,
         record,
@@ -118,6 +122,7 @@ pub(crate) fn run(args: &ByHand) -> anyhow::Result<u8> {
         payload,
         mending: &mending,
         mapping: Mapping::Assumed,
+        emulator: emulator.as_ref(),
     };
     let spec = match elsewhere.offers.is_pid1 {
         true => handing::spec(start, &elsewhere, false)?,

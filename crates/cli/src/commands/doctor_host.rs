@@ -1,5 +1,6 @@
 //! `repot doctor --host`: what this host can do, what it limits, which container systems it has; with the command that mends it.
 
+mod emulators;
 mod overlay;
 
 use crate::engines::Chosen;
@@ -153,6 +154,7 @@ fn kernel(host: &Host) -> Vec<Item> {
     items.push(id_mapping());
     items.push(subordinate_ids(host));
     items.push(overlay::without_root());
+    items.push(emulators::emulators(&host.emulators));
     for (name, what) in [
         ("overlay", "layers above a tree"),
         ("fuse", "fuse-overlayfs and lxcfs"),

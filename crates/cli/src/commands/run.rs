@@ -4,7 +4,7 @@ use crate::args::Run;
 use crate::handing::Elsewhere;
 use crate::machines::{self, Mapping, Purpose, Start};
 use crate::mending::Mending;
-use crate::{engines, handing, output, policy, shell_mode, sources};
+use crate::{emulation, engines, handing, output, policy, shell_mode, sources};
 use anyhow::bail;
 use repot_model::{BootSpec, Pid1};
 use repot_runtime::plan::Payload;
@@ -31,7 +31,7 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
     let is_changed = candidate.take_wishes(&args.environment)?;
     let record = &candidate.record;
     let (root, facts) = machines::inspect(&record.base, Purpose::Command)?;
-    machines::check_arch(&facts)?;
+    let emulator = emulation::check(&root, &facts)?;
     let mut argv = std::mem::take(&mut args.command);
     if argv.is_empty() {
         argv.push(shell(&root, facts.root.shell.as_deref())?);
@@ -49,6 +49,7 @@ pub(crate) fn run(mut args: Run) -> anyhow::Result<u8> {
         payload,
         mending: &mending,
         mapping: Mapping::Tried,
+        emulator: emulator.as_ref(),
     };
     let pid1 = if args.as_pid1 {
         Pid1::Program

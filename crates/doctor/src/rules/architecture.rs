@@ -2,8 +2,9 @@
 
 use super::{Case, Rule, RuleMeta};
 use crate::Result;
+use crate::emulation::{Execution, execution};
 use crate::reading::evidence;
-use repot_model::{Arch, Certainty, Finding, Severity};
+use repot_model::{Arch, Finding, Severity};
 
 #[derive(Debug)]
 pub(crate) struct Architecture;
@@ -11,15 +12,17 @@ pub(crate) struct Architecture;
 static META: RuleMeta = RuleMeta {
     id: "architecture",
     severity: Severity::NoBoot,
-    summary: "the tree's programs are for another architecture than this host",
-    explain: "**Symptom**: `exec /sbin/init: exec format error`.\n\n**Cause**: the tree was made for another kind of processor.\n\n**What \
-can be done**: a tree for this processor. `repot boot` starts nothing under emulation yet, natively or elsewhere. By hand, other container systems \
-run such a tree where the kernel calls an emulator by itself (binfmt_misc with the flag `F`, so that it works inside a container): \
-`apt-get install qemu-user-static` or `qemu-user-binfmt`. repot looks at the tree only and does not know whether one is set up, so \
-this is likely, not certain.",
+    summary: "the tree's programs are for another architecture than this host, which has no emulator for them",
+    explain: "**Symptom**: `exec /sbin/init: exec format error`.\n\n**Cause**: the tree was made for another kind of processor, and the \
+kernel has no emulator for it that works inside a container.\n\n**What can be done**: `apt-get install qemu-user-static binfmt-support` \
+(in other distributions `qemu-user-static` or `qemu-user-binfmt`). It registers QEMU with the kernel (binfmt_misc), which from then \
+on starts it for each program of that kind, in every engine. The handler must have the flag `F`, as those of that package do: \
+the emulator is then opened when it is registered. Without it the kernel looks for the emulator in the tree, at the same path. \
+repot reads what is registered in `/proc/sys/fs/binfmt_misc` and says which of all that is missing; `repot doctor --host` \
+shows what there is. How such machines fare: docs/how-to/other-architectures.md.",
     sources: &[
         "execve(2), ENOEXEC",
-        "binfmt_misc(5), Documentation/admin-guide/binfmt-misc.rst",
+        "Linux, Documentation/admin-guide/binfmt-misc.rst",
     ],
 };
 
@@ -29,28 +32,23 @@ impl Rule for Architecture {
     }
 
     fn check(&self, case: &Case<'_>) -> Result<Vec<Finding>> {
-        let Some(arch) = case.facts.arch else {
+        let root = case.tree.root();
+        let Execution::Impossible { why, hint } =
+            execution(root, case.facts, &case.offers.emulators)
+        else {
             return Ok(Vec::new());
         };
-        if arch.runs_on(Arch::host()) {
-            return Ok(Vec::new());
-        }
+        let arch = case.facts.arch.map(|arch| arch.to_string());
+        let arch = arch.unwrap_or_default();
         let init = case.facts.init.as_ref();
         let path = init.map_or("/bin/sh", |init| init.resolved.as_str());
         let mut finding = META.finding(
             format!("the tree is for {arch}, this host is {}", Arch::host()),
             format!("exec {path}: exec format error"),
         );
-        finding.certainty = Certainty::Likely;
-        finding.cause = "the kernel cannot execute programs of that architecture unless an emulator is registered".into();
+        finding.cause = why;
         finding.evidence = vec![evidence(path, None, &format!("ELF program for {arch}"))];
-        finding.hint = Some(match arch.qemu() {
-            Some(name) => format!(
-                "take a tree for {}, or a host for {arch}: repot starts nothing under emulation (qemu-{name}) yet",
-                Arch::host()
-            ),
-            None => format!("take a tree for {}, or a host for {arch}", Arch::host()),
-        });
+        finding.hint = Some(hint);
         Ok(vec![finding])
     }
 }

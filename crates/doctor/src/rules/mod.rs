@@ -12,6 +12,7 @@ mod console_silent;
 mod container_services;
 mod container_variable;
 mod default_target;
+mod emulated_services;
 mod first_boot;
 mod foreign_mounts;
 mod fstab_devices;
@@ -157,6 +158,7 @@ pub static RULES: &[&dyn Rule] = &[
     &no_reboot_call::NoRebootCall,
     &autologin::Autologin,
     &container_services::ContainerServices,
+    &emulated_services::EmulatedServices,
     &cloud_init::CloudInit,
     &network_devices::NetworkDevices,
     &resolver_link::ResolverLink,

@@ -213,6 +213,7 @@ mod tests {
             shares_network: false,
             resolver: Resolver::Machine,
             unprivileged: true,
+            emulators: repot_model::Emulators::NotMounted,
         }
     }
 

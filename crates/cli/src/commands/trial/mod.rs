@@ -10,7 +10,7 @@ use crate::args::{NetworkArg, Try};
 use crate::engines::{Chosen, native};
 use crate::machines::{self, Purpose};
 use crate::mending::Mending;
-use crate::{exit, output, sources};
+use crate::{emulation, exit, output, sources};
 use anyhow::{Context, anyhow};
 use cell::{Cell, Guard};
 use repot_engines::{Host, Usable};
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Try) -> anyhow::Result<u8> {
     registry::collect_garbage(&dirs)?;
     let tree = sources::resolve(&dirs, &args.source)?;
     let (root, facts) = machines::inspect(&tree.base, Purpose::Boot)?;
-    machines::check_arch(&facts)?;
+    emulation::check(&root, &facts)?;
     let host = Host::look();
     let mut mending = Mending::new(native(&host, NetworkArg::None));
     let looked = mending.look_again(&root, &facts);
