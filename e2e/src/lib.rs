@@ -21,6 +21,7 @@ pub mod incus;
 pub mod instances;
 pub mod lxd;
 pub mod process;
+pub mod stamps;
 pub mod subject;
 pub mod trees;
 pub mod user;

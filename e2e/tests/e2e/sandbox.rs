@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use repot_e2e::console::Console;
-use repot_e2e::digest::digest;
 use repot_e2e::host::{HostState, processes_mentioning};
 use repot_e2e::process::{self, Done};
+use repot_e2e::stamps::Stamps;
 use repot_e2e::trees::Tree;
 use repot_e2e::user::User;
 use serde_json::Value;
@@ -29,7 +29,7 @@ pub struct Sandbox {
     dir: tempfile::TempDir,
     id: String,
     before: HostState,
-    bases: Vec<(PathBuf, String)>,
+    bases: Vec<(PathBuf, Stamps)>,
     program: PathBuf,
     machines: AtomicU32,
     /// What starts `repot`: nothing, or programs that become another user or go to another kind of host first.
@@ -176,7 +176,7 @@ impl Sandbox {
     pub fn base(&mut self, tree: Tree) -> Result<String> {
         let path = tree.ensure()?;
         if !self.bases.iter().any(|(known, _)| *known == path) {
-            self.bases.push((path.clone(), digest(&path)?));
+            self.bases.push((path.clone(), Stamps::of(&path)?));
         }
         utf8(&path)
     }
@@ -332,11 +332,8 @@ impl Sandbox {
         });
         gone.with_context(|| format!("left behind: {left:#?}"))?;
         for (path, before) in &self.bases {
-            ensure!(
-                digest(path)? == *before,
-                "the tree {} has changed",
-                path.display()
-            );
+            let changed = before.changed(&Stamps::of(path)?);
+            ensure!(changed.is_empty(), "in a tree has changed: {changed:?}");
         }
         self.is_checked = true;
         Ok(())
@@ -344,6 +341,10 @@ impl Sandbox {
 
     fn leftovers(&self) -> Result<Vec<String>> {
         let mut left: Vec<String> = processes_mentioning(&self.id)?.into_iter().collect();
+        if !left.is_empty() {
+            // Looked for again and again until they have ended; the rest takes longer to look at.
+            return Ok(left);
+        }
         let everything = HostState::diff(&self.before, &HostState::capture()?);
         left.extend(everything.into_iter().filter(|line| {
             let is_shared = line.contains(" sysctl ") || line.contains(" network device ");
