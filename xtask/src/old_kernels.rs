@@ -181,7 +181,8 @@ fn tests_without(calls: &str, repot: &Path, tests: &[&str]) -> Result<(usize, Ve
         .with_context(|| format!("writing {}", script.display()))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["test", "-q", "-p", "repot-e2e", "--test", "e2e", "--"])
+        // With the features that the whole workspace is built with, so that nothing is built again.
+        .args(["test", "-q", "--workspace", "--test", "e2e", "--"])
         .args(["--test-threads", "2", "--format", "pretty"])
         .args(left_out(calls).iter().flat_map(|name| ["--skip", name]))
         .args(tests)
