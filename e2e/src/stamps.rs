@@ -5,15 +5,16 @@
 //! [`crate::digest`] does, in a hundredth of its time, but only on the tree itself: a copy has other times.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// A tree at one time.
+/// A tree at one time, by path. As texts: paths are compared part by part, which takes longer than all the rest.
 #[derive(Debug)]
-pub struct Stamps(BTreeMap<PathBuf, Stamp>);
+pub struct Stamps(BTreeMap<OsString, Stamp>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
@@ -54,7 +55,7 @@ impl Stamps {
     pub fn of(root: &Path) -> Result<Stamps> {
         let meta = fs::symlink_metadata(root);
         let meta = meta.with_context(|| format!("looking at {}", root.display()))?;
-        let mut found = BTreeMap::from([(root.to_owned(), Stamp::of(&meta))]);
+        let mut found = BTreeMap::from([(root.into(), Stamp::of(&meta))]);
         let mut todo = vec![root.to_owned()];
         while let Some(dir) = todo.pop() {
             let listing = || format!("listing {}", dir.display());
@@ -64,7 +65,7 @@ impl Stamps {
                 if meta.is_dir() {
                     todo.push(entry.path());
                 }
-                found.insert(entry.path(), Stamp::of(&meta));
+                found.insert(entry.path().into(), Stamp::of(&meta));
             }
         }
         Ok(Stamps(found))
@@ -76,7 +77,7 @@ impl Stamps {
         let all = self.0.keys().chain(now.0.keys());
         let mut changed: Vec<PathBuf> = all
             .filter(|path| self.0.get(*path) != now.0.get(*path))
-            .cloned()
+            .map(PathBuf::from)
             .collect();
         changed.sort();
         changed.dedup();
