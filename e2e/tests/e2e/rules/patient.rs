@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
-use repot_e2e::console::Console;
+use repot_e2e::console::{Console, Found};
 use repot_e2e::process;
 use repot_e2e::trees::{PASSWORD, Tree};
 use serde_json::Value;
@@ -211,24 +211,33 @@ impl Patient {
     }
 }
 
-/// Root's name and password, and then no shell but the symptom.
+/// Root's name and password, and then no shell but the symptom. A getty throws away what is not read yet (tcflush(3)), so that on a busy
+/// host the last words of the login before it may be lost: then once more.
 pub fn refused(console: &mut Console, symptom: &str) -> Result<()> {
+    const PROMPT: &str = r"\S+ login: ?";
     console
-        .expect(Regex::new(r"\S+ login: ?")?, LONG)
+        .expect(Regex::new(PROMPT)?, LONG)
         .context("waiting for a login prompt")?;
-    console.send_line("\x15root")?;
-    let asked = format!("(?s)[Pp]assword: ?|{symptom}");
-    let answer = console
-        .expect(Regex::new(&asked)?, LONG)
-        .context("after the name")?;
-    let seen = answer.groups.first().cloned().unwrap_or_default();
-    if seen.to_lowercase().starts_with("password") {
+    let asked = Regex::new(&format!("(?s)[Pp]assword: ?|{symptom}"))?;
+    let answer = Regex::new(&format!("(?s){symptom}|{PROMPT}"))?;
+    let first = |found: Found| found.groups.first().cloned().unwrap_or_default();
+    for _ in 0..5 {
+        console.send_line("\x15root")?;
+        let seen = console
+            .expect(asked.clone(), LONG)
+            .context("after the name")?;
+        if !first(seen).to_lowercase().starts_with("password") {
+            return Ok(());
+        }
         console.send_line(PASSWORD)?;
-        console
-            .expect(Regex::new(&format!("(?s){symptom}"))?, LONG)
+        let seen = console
+            .expect(answer.clone(), LONG)
             .context("after the password")?;
+        if !Regex::new(PROMPT)?.is_match(&first(seen)) {
+            return Ok(());
+        }
     }
-    Ok(())
+    bail!("no {symptom:?} at five logins")
 }
 
 /// Changes a text file of the tree.
