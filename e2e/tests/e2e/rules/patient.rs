@@ -214,12 +214,12 @@ impl Patient {
 /// Root's name and password, and then no shell but the symptom. A getty throws away what is not read yet (tcflush(3)), so that on a busy
 /// host the last words of the login before it may be lost: then once more.
 pub fn refused(console: &mut Console, symptom: &str) -> Result<()> {
-    const PROMPT: &str = r"\S+ login: ?";
+    let prompt = Regex::new(r"\S+ login: ?")?;
     console
-        .expect(Regex::new(PROMPT)?, LONG)
+        .expect(prompt.clone(), LONG)
         .context("waiting for a login prompt")?;
     let asked = Regex::new(&format!("(?s)[Pp]assword: ?|{symptom}"))?;
-    let answer = Regex::new(&format!("(?s){symptom}|{PROMPT}"))?;
+    let answer = Regex::new(&format!("(?s){symptom}|{prompt}"))?;
     let first = |found: Found| found.groups.first().cloned().unwrap_or_default();
     for _ in 0..5 {
         console.send_line("\x15root")?;
@@ -233,7 +233,7 @@ pub fn refused(console: &mut Console, symptom: &str) -> Result<()> {
         let seen = console
             .expect(answer.clone(), LONG)
             .context("after the password")?;
-        if !Regex::new(PROMPT)?.is_match(&first(seen)) {
+        if !prompt.is_match(&first(seen)) {
             return Ok(());
         }
     }
