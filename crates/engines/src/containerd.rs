@@ -130,20 +130,15 @@ impl Engine for Containerd {
         let asked = ctr(host, ["containers", "list", "--quiet", &filter]);
         let own = |words: &[&str]| {
             let command = ctr(host, words.iter().copied());
-            match launch.is_supervised {
-                true => oci::run_if(asked.clone(), &name, command),
-                false => command,
-            }
+            oci::run_if(launch, asked.clone(), &name, command)
         };
-        let mut remove = vec![
-            own(&["tasks", "delete", "--force", &name]),
-            own(&["containers", "delete", &name]),
-            ctr(host, ["images", "delete", "--sync", &image]),
-        ];
-        if !launch.is_supervised {
-            // ctr has seen it end on that terminal, and deleted it.
-            remove.remove(0);
+        let mut remove = Vec::new();
+        // By hand, ctr has seen it end on that terminal, and deleted it.
+        if launch.is_supervised {
+            remove.push(own(&["tasks", "delete", "--force", &name]));
         }
+        remove.push(own(&["containers", "delete", &name]));
+        remove.push(ctr(host, ["images", "delete", "--sync", &image]));
         Ok(HandOver {
             engine: EngineId(self.id().to_owned()),
             delivery: Delivery::Image {

@@ -390,8 +390,16 @@ pub(crate) fn label(launch: &Launch) -> String {
     format!("repot={}", launch.dir.display())
 }
 
-/// A command that is run only if another one answers this.
-pub(crate) fn run_if(asked: CommandLine, answer: &str, command: CommandLine) -> CommandLine {
+/// A command that is run only if another one answers this: that the container is the machine's. Whoever types it knows that.
+pub(crate) fn run_if(
+    launch: &Launch,
+    asked: CommandLine,
+    answer: &str,
+    command: CommandLine,
+) -> CommandLine {
+    if !launch.is_supervised {
+        return command;
+    }
     let text = format!(
         "[ \"$({} 2>/dev/null)\" = {} ] && exec {}",
         CommandLine::new(asked.argv),
@@ -404,19 +412,21 @@ pub(crate) fn run_if(asked: CommandLine, answer: &str, command: CommandLine) -> 
     }
 }
 
-/// The same for clients that understand Docker's words: the container must be this machine's. Whoever types the command knows that.
+/// The same for clients that understand Docker's words: the container must be this machine's.
 pub(crate) fn run_if_own(
     launch: &Launch,
     client: impl Fn(&[&str]) -> CommandLine,
     words: &[&str],
 ) -> CommandLine {
-    if !launch.is_supervised {
-        return client(words);
-    }
     let format = "--format={{index .Config.Labels \"repot\"}}";
     let name = launch.engine_name();
     let asked = client(&["inspect", "--type=container", format, &name]);
-    run_if(asked, &launch.dir.display().to_string(), client(words))
+    run_if(
+        launch,
+        asked,
+        &launch.dir.display().to_string(),
+        client(words),
+    )
 }
 
 #[cfg(test)]

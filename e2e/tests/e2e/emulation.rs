@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use repot_e2e::process;
 use repot_e2e::trees::Tree;
 
-use crate::life::{Asks, Case, attended_in, locked_in};
+use crate::boot::{BOOKWORM_BUSYBOX, BOOKWORM_SYSTEMD};
+use crate::life::{Case, attended_in, locked_in};
 use crate::sandbox::{SHORT, Sandbox, utf8};
 
 const MOUNT: &str = "mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc";
@@ -63,12 +64,7 @@ fn lives(case: &Case) -> Result<()> {
 fn busybox() -> Result<()> {
     lives(&Case {
         tree: "arm64-busybox",
-        comm: "init",
-        tty: "/dev/tty1",
-        console: Asks::Login,
-        utmp: false,
-        systemd: false,
-        poweroff: "poweroff",
+        ..BOOKWORM_BUSYBOX
     })
 }
 
@@ -77,12 +73,7 @@ fn busybox() -> Result<()> {
 fn systemd() -> Result<()> {
     lives(&Case {
         tree: "arm64-systemd",
-        comm: "systemd",
-        tty: "/dev/console",
-        console: Asks::Login,
-        utmp: true,
-        systemd: true,
-        poweroff: "poweroff",
+        ..BOOKWORM_SYSTEMD
     })
 }
 
